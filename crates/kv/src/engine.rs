@@ -192,6 +192,10 @@ pub trait Transaction: ReadTransaction + WriteTransaction + fmt::Debug {
     /// Makes every pending and later operation fail with 1025 until a reset.
     fn cancel(&self);
 
+    /// Whether a write or a write conflict range was issued since the transaction was created or reset: whether its commit will be
+    /// more than a formality.
+    fn has_writes(&self) -> bool;
+
     /// About how many bytes the transaction counts towards its size limit so far.
     fn approximate_size_bytes(&self) -> KvFuture<u64>;
 
