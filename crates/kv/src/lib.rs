@@ -8,7 +8,7 @@
 //!
 //! # Choosing an API
 //!
-//! - `runner`: run a closure as a transaction, with retry that takes effect exactly once. What applications want.
+//! - [`runner`]: run a closure as a transaction, with retry that takes effect exactly once. What applications want.
 //! - [`Transaction`]: the bare operations, for layers and engines.
 //! - `tuple`, `Subspace`, `directory`: build keys that sort like the values in them, and give applications their own
 //!   parts of the key space.
@@ -26,6 +26,7 @@ mod future;
 pub mod limits;
 mod options;
 mod range;
+pub mod runner;
 mod selector;
 mod versionstamp;
 

@@ -1,0 +1,86 @@
+//! One attempt: run the closure, commit, and find out what became of it.
+
+use std::future::Future;
+
+use super::Runner;
+use super::slot::{Nonce, Settled, SlotLease};
+use crate::engine::{TransactionRef, Version};
+use crate::error::{EngineError, Error};
+
+/// What became of an attempt.
+pub(super) enum Outcome<T, E> {
+    /// It took effect.
+    Committed { value: T, version: Option<Version> },
+    /// It did not, and another one would not either.
+    Failed(E),
+    /// It did not, and `transaction` is ready for another one.
+    Again { transaction: TransactionRef, error: Error },
+}
+
+/// What an attempt works with.
+pub(super) struct Work<'a> {
+    pub(super) runner: &'a Runner,
+    pub(super) slot: Option<&'a SlotLease>,
+}
+
+impl Work<'_> {
+    pub(super) async fn attempt<T, E, F, Fut>(
+        &self,
+        transaction: &TransactionRef,
+        body: &mut F,
+    ) -> Outcome<T, E>
+    where
+        F: FnMut(TransactionRef) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Error> + EngineError,
+    {
+        let value = match body(transaction.clone()).await {
+            Ok(value) => value,
+            Err(error) => {
+                let Some(cause) = error.engine_error().cloned() else { return Outcome::Failed(error) };
+                return match transaction.on_error(&cause).await {
+                    Ok(()) => Outcome::Again { transaction: transaction.clone(), error: cause },
+                    Err(_) => Outcome::Failed(error),
+                };
+            }
+        };
+        let armed = match self.slot.filter(|_| transaction.has_writes()) {
+            Some(slot) => match slot.arm(transaction) {
+                Ok(nonce) => Some((slot, nonce)),
+                Err(error) => return Outcome::Failed(error.into()),
+            },
+            None => None,
+        };
+        let Err(error) = transaction.commit().await else {
+            let version = transaction.committed_version().ok().filter(|version| *version >= 0);
+            return Outcome::Committed { value, version };
+        };
+        if error.may_have_committed()
+            && let Some((slot, nonce)) = armed
+        {
+            return self.settle(slot, nonce, value, error).await;
+        }
+        match transaction.on_error(&error).await {
+            Ok(()) => Outcome::Again { transaction: transaction.clone(), error },
+            Err(error) => Outcome::Failed(error.into()),
+        }
+    }
+
+    async fn settle<T, E: From<Error>>(
+        &self,
+        slot: &SlotLease,
+        nonce: Nonce,
+        value: T,
+        error: Error,
+    ) -> Outcome<T, E> {
+        match slot.settle(self.runner, nonce, &error).await {
+            Ok(Settled::Committed) => Outcome::Committed { value, version: None },
+            // A new transaction rather than on_error: after a time-out (1031) the old one cannot be used any more.
+            Ok(Settled::NotCommitted) => match self.runner.begin() {
+                Ok(transaction) => Outcome::Again { transaction, error },
+                Err(error) => Outcome::Failed(error.into()),
+            },
+            Err(error) => Outcome::Failed(error.into()),
+        }
+    }
+}
