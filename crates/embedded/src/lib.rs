@@ -6,4 +6,8 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, reason = "the rooms are not yet joined")]
 
+mod map;
+mod resolver;
 mod seam;
+mod versions;
+mod window;

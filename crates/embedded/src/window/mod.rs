@@ -1,0 +1,328 @@
+//! The version window: what was written in the last few seconds, by version, over the map that holds everything older.
+//!
+//! Visibility is governed by the published version alone, so entering a batch need not be atomic: it goes in in small steps, each
+//! under the lock for microseconds, and no I/O ever happens under it. A range clear enters as a fragment of key space, at a cost that does
+//! not depend on the number of keys in it.
+//!
+//! Versions leave in this order: the oldest readable version is raised; what is not newer is applied to the map; the entries go.
+//! A reader checks its version against the oldest readable one *after* it has read the map as well, so that it can never return what
+//! the map took on meanwhile.
+
+mod clears;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+use tenantry_kv::{KeyRange, Version};
+
+use crate::seam::{Batch, Write};
+use clears::Clears;
+
+/// How many writes enter or leave under one hold of the lock.
+const WRITES_PER_HOLD: usize = 32;
+
+/// What the window knows of a key at a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// It has this value, or (`None`) it is absent.
+    State(Option<Bytes>),
+    /// It was not written in the window: the map knows.
+    Unknown,
+}
+
+/// A part of a range as the window sees it at a version.
+#[derive(Debug, Default)]
+pub(crate) struct Excerpt {
+    /// Keys written in the window, ascending, with their state.
+    pub(crate) keys: Vec<(Bytes, Option<Bytes>)>,
+    /// Ranges cleared in the window, ascending and disjoint; `keys` inside them were set later.
+    pub(crate) cleared: Vec<KeyRange>,
+    /// How far the excerpt reaches: the whole range, or (if it was too long) only up to here, exclusive.
+    pub(crate) reaches: Option<Bytes>,
+}
+
+#[derive(Default)]
+struct State {
+    /// For each key the versions at which it changed, ascending.
+    keys: BTreeMap<Bytes, Vec<(Version, Option<Bytes>)>>,
+    clears: Clears,
+}
+
+/// The version window.
+#[derive(Default)]
+pub(crate) struct Window {
+    state: RwLock<State>,
+}
+
+impl Window {
+    /// Enters what a batch wrote. It becomes visible when its version is published, not before.
+    pub(crate) fn enter(&self, batch: &Batch) {
+        for writes in batch.writes.chunks(WRITES_PER_HOLD) {
+            let mut state = self.write();
+            for write in writes {
+                state.enter(batch.version, write);
+            }
+        }
+    }
+
+    /// What is known of `key` at `version`.
+    pub(crate) fn get(&self, key: &[u8], version: Version) -> Known {
+        let state = self.read();
+        let entry = state.keys.get(key).and_then(|chain| newest(chain, version));
+        match (entry, state.clears.newest(key, version)) {
+            (Some((at, value)), Some(cleared)) if *at >= cleared => Known::State(value.clone()),
+            (_, Some(_)) => Known::State(None),
+            (Some((_, value)), None) => Known::State(value.clone()),
+            (None, None) => Known::Unknown,
+        }
+    }
+
+    /// What is known of the range from `begin` to `end` at `version`, looking from the begin (or, `reverse`, from the end) at not more
+    /// than about `steps_max` keys and fragments.
+    pub(crate) fn excerpt(
+        &self,
+        begin: &[u8],
+        end: &[u8],
+        reverse: bool,
+        version: Version,
+        steps_max: usize,
+    ) -> Excerpt {
+        let state = self.read();
+        let mut excerpt = Excerpt::default();
+        if begin >= end {
+            return excerpt;
+        }
+        let range = (Bound::Included(begin), Bound::Excluded(end));
+        let mut steps = 0;
+        let mut look = |key: &Bytes, chain: &Vec<(Version, Option<Bytes>)>, excerpt: &mut Excerpt| {
+            if steps >= steps_max {
+                return false;
+            }
+            steps += 1;
+            let cleared = state.clears.newest(key, version);
+            match newest(chain, version) {
+                Some((at, value)) if cleared.is_none_or(|cleared| *at >= cleared) => {
+                    excerpt.keys.push((key.clone(), value.clone()));
+                }
+                _ => {}
+            }
+            true
+        };
+        let stopped = if reverse {
+            state.keys.range::<[u8], _>(range).rev().find(|(key, chain)| !look(key, chain, &mut excerpt))
+        } else {
+            state.keys.range::<[u8], _>(range).find(|(key, chain)| !look(key, chain, &mut excerpt))
+        };
+        // Reverse excerpts that were cut reach down to, and without, the key that was not looked at: its successor is the begin.
+        let stopped = stopped.map(|(key, _)| key.clone());
+        if reverse {
+            excerpt.keys.reverse();
+        }
+        excerpt.reaches = stopped.map(|key| if reverse { key_after(&key) } else { key });
+        let (begin, end) = match (&excerpt.reaches, reverse) {
+            (Some(reaches), true) => (reaches.as_ref(), end),
+            (Some(reaches), false) => (begin, reaches.as_ref()),
+            (None, _) => (begin, end),
+        };
+        state.clears.within(begin, end, version, &mut excerpt.cleared);
+        excerpt
+    }
+
+    /// Forgets what a batch wrote, once the map has it.
+    pub(crate) fn forget(&self, batch: &Batch) {
+        for writes in batch.writes.chunks(WRITES_PER_HOLD) {
+            let mut state = self.write();
+            for write in writes {
+                match write {
+                    Write::Set { key, .. } => state.forget_key(key, batch.version),
+                    Write::ClearRange { begin, end } if is_point(begin, end) => {
+                        state.forget_key(begin, batch.version)
+                    }
+                    Write::ClearRange { .. } => {}
+                }
+            }
+        }
+    }
+
+    /// Forgets the range clears up to `version`, once the map has them.
+    pub(crate) fn forget_clears(&self, version: Version) {
+        let mut from = Bytes::new();
+        loop {
+            let next = self.write().clears.forget(version, &from, WRITES_PER_HOLD * 4);
+            match next {
+                Some(next) => from = next,
+                None => return,
+            }
+        }
+    }
+
+    /// How many keys and clear fragments there are.
+    pub(crate) fn len(&self) -> usize {
+        let state = self.read();
+        state.keys.len() + state.clears.len()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn enter(&mut self, version: Version, write: &Write) {
+        match write {
+            Write::Set { key, value } => self.enter_key(key, version, Some(value.clone())),
+            Write::ClearRange { begin, end } if is_point(begin, end) => self.enter_key(begin, version, None),
+            Write::ClearRange { begin, end } => {
+                // What the same version set before the clear is gone; what it sets later will stand over the clear.
+                let range = (Bound::Included(begin.as_ref()), Bound::Excluded(end.as_ref()));
+                for (_, chain) in self.keys.range_mut::<[u8], _>(range) {
+                    if let Some((at, value)) = chain.last_mut()
+                        && *at == version
+                    {
+                        *value = None;
+                    }
+                }
+                self.clears.enter(begin, end, version);
+            }
+        }
+    }
+
+    fn enter_key(&mut self, key: &Bytes, version: Version, value: Option<Bytes>) {
+        let chain = match self.keys.get_mut(key.as_ref()) {
+            Some(chain) => chain,
+            None => self.keys.entry(key.clone()).or_default(),
+        };
+        match chain.last_mut() {
+            Some((at, last)) if *at == version => *last = value,
+            _ => chain.push((version, value)),
+        }
+    }
+
+    fn forget_key(&mut self, key: &Bytes, version: Version) {
+        if let Some(chain) = self.keys.get_mut(key.as_ref()) {
+            chain.retain(|(at, _)| *at > version);
+            if chain.is_empty() {
+                self.keys.remove(key.as_ref());
+            }
+        }
+    }
+}
+
+fn newest(chain: &[(Version, Option<Bytes>)], version: Version) -> Option<&(Version, Option<Bytes>)> {
+    chain.iter().rev().find(|(at, _)| *at <= version)
+}
+
+/// Whether the range from `begin` to `end` holds the key `begin` alone.
+pub(crate) fn is_point(begin: &[u8], end: &[u8]) -> bool {
+    end.split_last().is_some_and(|(last, rest)| *last == 0 && rest == begin)
+}
+
+/// `key` with a zero byte appended: the next key.
+pub(crate) fn key_after(key: &[u8]) -> Bytes {
+    let mut after = Vec::with_capacity(key.len() + 1);
+    after.extend_from_slice(key);
+    after.push(0);
+    after.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(number: u8) -> Bytes {
+        Bytes::from(vec![b'k', number])
+    }
+
+    fn write_strategy() -> impl Strategy<Value = Write> {
+        prop_oneof![
+            (0..12u8, any::<u8>())
+                .prop_map(|(at, value)| Write::Set { key: key(at), value: vec![value].into() }),
+            (0..12u8).prop_map(|at| Write::ClearRange { begin: key(at), end: key_after(&key(at)) }),
+            (0..12u8, 0..13u8).prop_map(|(from, to)| Write::ClearRange {
+                begin: key(from.min(to)),
+                end: key(from.max(to))
+            }),
+        ]
+    }
+
+    /// What each key is at each version, by replay.
+    fn model(batches: &[Batch]) -> Vec<BTreeMap<Bytes, Option<Bytes>>> {
+        let mut states = vec![BTreeMap::new()];
+        for batch in batches {
+            let mut state = states.last().unwrap().clone();
+            for write in &batch.writes {
+                match write {
+                    Write::Set { key, value } => {
+                        state.insert(key.clone(), Some(value.clone()));
+                    }
+                    Write::ClearRange { begin, end } => {
+                        for number in 0..13 {
+                            if key(number) >= *begin && key(number) < *end {
+                                state.insert(key(number), None);
+                            }
+                        }
+                    }
+                }
+            }
+            states.push(state);
+        }
+        states
+    }
+
+    proptest! {
+        #[test]
+        fn every_version_reads_as_a_replay(
+            writes in prop::collection::vec(prop::collection::vec(write_strategy(), 0..6), 1..8),
+            forgotten in 0..8usize,
+        ) {
+            let batches: Vec<Batch> = writes
+                .into_iter()
+                .enumerate()
+                .map(|(index, writes)| Batch { version: index as Version + 1, writes })
+                .collect();
+            let window = Window::default();
+            batches.iter().for_each(|batch| window.enter(batch));
+            let states = model(&batches);
+            let forgotten = forgotten.min(batches.len() - 1);
+            batches[..forgotten].iter().for_each(|batch| window.forget(batch));
+            window.forget_clears(forgotten as Version);
+            for version in forgotten..=batches.len() {
+                let state = &states[version];
+                let old = &states[forgotten];
+                // A reader falls back to the map, which has the state of the last forgotten version.
+                let merged = |known: Known, at: &Bytes| match known {
+                    Known::State(value) => value,
+                    Known::Unknown => old.get(at).cloned().flatten(),
+                };
+                for number in 0..13 {
+                    let found = merged(window.get(&key(number), version as Version), &key(number));
+                    prop_assert_eq!(&found, &state.get(&key(number)).cloned().flatten(), "version {} key {}", version, number);
+                }
+                for (reverse, steps_max) in [(false, 100), (true, 100), (false, 2), (true, 2)] {
+                    let excerpt = window.excerpt(&key(2), &key(10), reverse, version as Version, steps_max);
+                    let reaches = excerpt.reaches.clone();
+                    for number in 2..10 {
+                        let at = key(number);
+                        if reaches.as_ref().is_some_and(|reaches| (at < *reaches) == reverse) {
+                            continue;
+                        }
+                        let found = match excerpt.keys.iter().find(|(key, _)| *key == at) {
+                            Some((_, value)) => value.clone(),
+                            None if excerpt.cleared.iter().any(|range| range.contains(&at)) => None,
+                            None => old.get(&at).cloned().flatten(),
+                        };
+                        prop_assert_eq!(&found, &state.get(&at).cloned().flatten(), "excerpt {} {}", version, number);
+                    }
+                }
+            }
+        }
+    }
+}
