@@ -2,6 +2,7 @@
 //! traits between them. Every room depends on this one, and none on another beside it.
 
 use bytes::Bytes;
+use tenantry_kv::env::Env;
 use tenantry_kv::{Error, KeyRange, KeyValue, KvFuture, MutationType, Result, Version, Versionstamp};
 
 /// A write as the transaction issued it.
@@ -67,6 +68,12 @@ pub(crate) struct Refused {
     pub(crate) conflicting: Vec<KeyRange>,
 }
 
+/// Receives the outcome of a commit.
+pub(crate) type Done = Box<dyn FnOnce(Verdict) + Send>;
+
+/// The outcome of a commit.
+pub(crate) type Verdict = std::result::Result<Committed, Refused>;
+
 /// How much one scan may return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ScanLimit {
@@ -121,8 +128,11 @@ pub(crate) trait Gate: Send + Sync {
     /// 1009 when it stays in the future for a second; 1007 when it has left the window.
     fn await_version(&self, version: Version) -> KvFuture<()>;
 
-    /// Commits. The future's inner result is the outcome; dropping it does not stop the commit.
-    fn commit(&self, request: CommitRequest) -> KvFuture<std::result::Result<Committed, Refused>>;
+    /// Commits, and calls `done` with the outcome, on a thread of the engine.
+    fn commit(&self, request: CommitRequest, done: Done);
+
+    /// The outside world.
+    fn env(&self) -> &Env;
 
     /// A place for one outstanding watch, counted from now until the ticket is dropped.
     ///
@@ -131,14 +141,8 @@ pub(crate) trait Gate: Send + Sync {
     /// 1032 when all places are taken.
     fn watch_ticket(&self) -> Result<WatchTicket>;
 
-    /// Fires once the value of `key` at some version after `version` differs from `expected`. Holds `ticket` until then.
-    fn watch(
-        &self,
-        ticket: WatchTicket,
-        key: Bytes,
-        expected: Option<Bytes>,
-        version: Version,
-    ) -> KvFuture<()>;
+    /// Fires once the value of `key` at some version from now on differs from `expected`. Holds `ticket` until then.
+    fn watch(&self, ticket: WatchTicket, key: Bytes, expected: Option<Bytes>) -> KvFuture<()>;
 }
 
 /// A counted place among the outstanding watches; dropping it frees the place.

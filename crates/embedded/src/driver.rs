@@ -1,0 +1,321 @@
+//! The two threads of an engine: the committer, which runs the sequencer, and the keeper, which brings the map up behind the window.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tenantry_kv::env::{Directory, ThreadHandle};
+use tenantry_kv::{Error, ErrorCode, Result};
+
+use crate::log::Closed;
+use crate::reply::Sender;
+use crate::seam::Refused;
+use crate::sequencer::{Sequencer, Shared, Waiting};
+use crate::settings::Settings;
+use crate::stats::count;
+
+/// How often either thread looks around when nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+/// How long a batch may wait for the map when there is little of it.
+const APPLY_AFTER: Duration = Duration::from_secs(15);
+/// How often the free space of the disk is asked for.
+const FREE_SPACE_CHECK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Queue {
+    commits: Vec<Waiting>,
+    syncs: Vec<Sender<Result<()>>>,
+    is_closed: bool,
+}
+
+/// What the threads share with the engine.
+pub(crate) struct Driver {
+    shared: Arc<Shared>,
+    settings: Settings,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+    /// Signalled when the map has taken something, and when there is something for it to take.
+    map_moved: Condvar,
+    map_turn: Mutex<()>,
+    is_keeper_needed: AtomicBool,
+    is_closing: AtomicBool,
+    threads: Mutex<Vec<Box<dyn ThreadHandle>>>,
+}
+
+/// What the keeper of a durable engine looks after beside the map.
+pub(crate) struct Files {
+    pub(crate) directory: Arc<dyn Directory>,
+    pub(crate) closed: Arc<Closed>,
+}
+
+impl Driver {
+    /// Starts both threads.
+    ///
+    /// # Errors
+    ///
+    /// 1510 when the operating system has no more threads.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        settings: Settings,
+        sequencer: Sequencer,
+        files: Option<Files>,
+    ) -> Result<Arc<Driver>> {
+        let driver = Arc::new(Driver {
+            shared: shared.clone(),
+            settings,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            map_moved: Condvar::new(),
+            map_turn: Mutex::new(()),
+            is_keeper_needed: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            threads: Mutex::default(),
+        });
+        let threads = &shared.env.threads;
+        let committer = driver.clone();
+        let committer =
+            threads.spawn("tenantry-commit", Box::new(move || committer.run_committer(sequencer)))?;
+        driver.lock_threads().push(committer);
+        let keeper = driver.clone();
+        match threads.spawn("tenantry-keeper", Box::new(move || keeper.run_keeper(files))) {
+            Ok(keeper) => driver.lock_threads().push(keeper),
+            Err(error) => {
+                driver.close();
+                return Err(error);
+            }
+        }
+        Ok(driver)
+    }
+
+    /// Hands a commit to the committer.
+    pub(crate) fn commit(&self, waiting: Waiting) {
+        let refused = {
+            let mut queue = self.lock();
+            if queue.is_closed {
+                Some((waiting, Error::new(ErrorCode::ENGINE_STOPPED, "the database is closed")))
+            } else if queue.commits.len() >= self.settings.queue_transactions_max {
+                let detail = format!("{} commits wait already; wait for some of them", queue.commits.len());
+                Some((waiting, Error::new(ErrorCode::PROXY_MEMORY_LIMIT_EXCEEDED, detail)))
+            } else {
+                queue.commits.push(waiting);
+                None
+            }
+        };
+        match refused {
+            None => self.arrived.notify_one(),
+            Some((waiting, error)) => (waiting.done)(Err(Refused { error, conflicting: Vec::new() })),
+        }
+    }
+
+    /// Asks the committer to bring everything to disk.
+    pub(crate) fn sync(&self, sender: Sender<Result<()>>) {
+        {
+            let mut queue = self.lock();
+            if queue.is_closed {
+                drop(queue);
+                return sender.send(Err(Error::new(ErrorCode::ENGINE_STOPPED, "the database is closed")));
+            }
+            queue.syncs.push(sender);
+        }
+        self.arrived.notify_one();
+    }
+
+    /// Lets what waits finish and ends both threads.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.is_closing.store(true, Ordering::SeqCst);
+        self.arrived.notify_all();
+        self.map_moved.notify_all();
+        for thread in std::mem::take(&mut *self.lock_threads()) {
+            thread.join();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_threads(&self) -> MutexGuard<'_, Vec<Box<dyn ThreadHandle>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.env.clock.monotonic()
+    }
+
+    fn run_committer(&self, mut sequencer: Sequencer) {
+        let _abort = AbortOnPanic;
+        sequencer.tick();
+        let mut ticked_at = self.now();
+        loop {
+            let (commits, syncs, is_closed) = self.next_batch();
+            if !commits.is_empty() {
+                self.wait_for_map();
+                sequencer.commit(commits);
+            } else if syncs.is_empty() && is_closed {
+                break;
+            }
+            for sender in syncs {
+                sender.send(sequencer.sync());
+            }
+            if self.lock().commits.is_empty() {
+                sequencer.mark();
+            }
+            let now = self.now();
+            if now.saturating_sub(ticked_at) >= TICK {
+                sequencer.tick();
+                ticked_at = now;
+            }
+        }
+        if let Err(error) = sequencer.sync() {
+            self.shared.stop(&error);
+        }
+    }
+
+    /// What waits, at most a batch of it; nothing after a tick without any.
+    fn next_batch(&self) -> (Vec<Waiting>, Vec<Sender<Result<()>>>, bool) {
+        let mut queue = self.lock();
+        if queue.commits.is_empty() && queue.syncs.is_empty() && !queue.is_closed {
+            queue = self.arrived.wait_timeout(queue, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let commits = match queue.commits.len() > self.settings.batch_transactions_max {
+            true => {
+                let rest = queue.commits.split_off(self.settings.batch_transactions_max);
+                std::mem::replace(&mut queue.commits, rest)
+            }
+            false => std::mem::take(&mut queue.commits),
+        };
+        (commits, std::mem::take(&mut queue.syncs), queue.is_closed)
+    }
+
+    /// Slows writers down while the window is twice its bound.
+    fn wait_for_map(&self) {
+        let limit = 2 * self.settings.window_size_bytes_max as u64;
+        if self.shared.store.size_bytes() > limit {
+            count(&self.shared.counters.write_stalls);
+        }
+        while self.shared.store.size_bytes() > limit && self.shared.check_running().is_ok() {
+            self.is_keeper_needed.store(true, Ordering::SeqCst);
+            self.map_moved.notify_all();
+            let turn = self.map_turn.lock().unwrap_or_else(PoisonError::into_inner);
+            drop(self.map_moved.wait_timeout(turn, Duration::from_millis(10)));
+        }
+    }
+
+    fn run_keeper(&self, files: Option<Files>) {
+        let _abort = AbortOnPanic;
+        let mut keeper =
+            Keeper { driver: self, files, applied_at: self.now(), checked_at: None, commits_seen: 0 };
+        while !self.is_closing.load(Ordering::SeqCst) {
+            if let Err(error) = keeper.turn() {
+                self.shared.stop(&error);
+            }
+            let turn = self.map_turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if !self.is_keeper_needed.swap(false, Ordering::SeqCst) {
+                drop(self.map_moved.wait_timeout(turn, TICK));
+            }
+        }
+        // A clean end leaves nothing to replay.
+        if self.shared.check_running().is_ok() {
+            let newest = self.shared.versions().readable();
+            self.shared.store.raise_oldest(newest);
+            if let Err(error) = keeper.apply() {
+                self.shared.stop(&error);
+            }
+        }
+    }
+}
+
+struct Keeper<'a> {
+    driver: &'a Driver,
+    files: Option<Files>,
+    applied_at: Duration,
+    checked_at: Option<Duration>,
+    commits_seen: u64,
+}
+
+impl Keeper<'_> {
+    fn turn(&mut self) -> Result<()> {
+        self.check_free_space()?;
+        self.driver.shared.check_running()?;
+        if let Some(files) = &self.files
+            && !self.driver.shared.is_disk_full.load(Ordering::Acquire)
+        {
+            files.closed.prepare_spare()?;
+        }
+        self.evict_early();
+        if self.is_due() {
+            self.apply()?;
+        }
+        Ok(())
+    }
+
+    fn check_free_space(&mut self) -> Result<()> {
+        let now = self.driver.now();
+        let is_due = self.checked_at.is_none_or(|at| now.saturating_sub(at) >= FREE_SPACE_CHECK_EVERY);
+        if let Some(files) = &self.files
+            && is_due
+        {
+            self.checked_at = Some(now);
+            // What waits in memory for the map will need room there.
+            let needed =
+                self.driver.settings.free_space_reserve_bytes + 2 * self.driver.shared.store.size_bytes();
+            let is_full = files.directory.free_bytes()? < needed;
+            self.driver.shared.is_disk_full.store(is_full, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// At the memory bound the oldest versions leave before their time.
+    fn evict_early(&self) {
+        let store = &self.driver.shared.store;
+        let limit = self.driver.settings.window_size_bytes_max as u64;
+        let size = store.size_bytes();
+        if size > limit
+            && let Some(version) = store.version_to_free(size - limit / 2)
+            && version > store.oldest()
+        {
+            count(&self.driver.shared.counters.early_evictions);
+            let newest = self.driver.shared.versions().readable();
+            store.raise_oldest(version.min(newest));
+        }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let shared = &self.driver.shared;
+        if !shared.store.has_due() {
+            return false;
+        }
+        let commits = shared.counters.commits.load(Ordering::Relaxed);
+        let is_idle = commits == self.commits_seen;
+        self.commits_seen = commits;
+        let log_bytes = self.files.as_ref().map_or(0, |files| files.closed.size_bytes());
+        is_idle
+            || shared.store.size_bytes() > self.driver.settings.window_size_bytes_max as u64 / 4
+            || log_bytes > self.driver.settings.log_size_bytes_max / 2
+            || self.driver.now().saturating_sub(self.applied_at) >= APPLY_AFTER
+    }
+
+    fn apply(&mut self) -> Result<()> {
+        while let Some(applied) = self.driver.shared.store.apply_due()? {
+            if let Some(files) = &self.files {
+                files.closed.cut(applied.sequence)?;
+            }
+            self.driver.map_moved.notify_all();
+        }
+        self.applied_at = self.driver.now();
+        Ok(())
+    }
+}
+
+/// A panic in commit or in the map's upkeep leaves state half changed, in memory and for everybody: the process ends rather than go on
+/// from there. On disk nothing is half: the next opening recovers.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What can be set.
+
+use std::time::Duration;
+
+use tenantry_kv::{Error, ErrorCode, Result};
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When its data is on disk. The default.
+    #[default]
+    Synced,
+    /// When it is written to the log, which is brought to disk within the interval: a crash of the machine (not of the process) can
+    /// lose the last commits, whole and from the end.
+    Relaxed {
+        /// How long a commit may wait for the disk.
+        interval: Duration,
+    },
+}
+
+/// The settings of an embedded engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// When a commit counts as done.
+    pub durability: Durability,
+    /// The memory for pages of the map, in bytes. Default 128 MiB; at least 1 MiB.
+    pub cache_size_bytes: usize,
+    /// The memory for recent versions, in bytes. Default 256 MiB; at least 1 MiB. At this bound the oldest versions leave before their five
+    /// seconds are over, and writers wait for the map.
+    pub window_size_bytes_max: usize,
+    /// The size of one file of the log, in bytes. Default 16 MiB; from 64 KiB to 1 GiB.
+    pub log_segment_size_bytes: u64,
+    /// How much of the log may wait for the map before it is written out at once, in bytes. Default 48 MiB.
+    pub log_size_bytes_max: u64,
+    /// Writes are refused while the disk has less room than this, in bytes. Default 128 MiB.
+    pub free_space_reserve_bytes: u64,
+    /// The most transactions that one batch takes. Default 4,096; from 1 to 65,535.
+    pub batch_transactions_max: usize,
+    /// The most commits that wait for their batch; a further one is refused with 1042. Default 100,000.
+    pub queue_transactions_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            durability: Durability::Synced,
+            cache_size_bytes: 128 << 20,
+            window_size_bytes_max: 256 << 20,
+            log_segment_size_bytes: 16 << 20,
+            log_size_bytes_max: 48 << 20,
+            free_space_reserve_bytes: 128 << 20,
+            batch_transactions_max: 4_096,
+            queue_transactions_max: 100_000,
+        }
+    }
+}
+
+impl Settings {
+    /// Checks every bound.
+    ///
+    /// # Errors
+    ///
+    /// 2006 naming the setting, its value and its bounds.
+    pub fn validate(&self) -> Result<()> {
+        let bounded = |name: &str, value: u64, low: u64, high: u64| {
+            if (low..=high).contains(&value) {
+                return Ok(());
+            }
+            let detail = format!("the setting {name} is {value}: it has to lie between {low} and {high}");
+            Err(Error::new(ErrorCode::INVALID_OPTION_VALUE, detail))
+        };
+        let any = u64::MAX;
+        bounded("cache_size_bytes", self.cache_size_bytes as u64, 1 << 20, any)?;
+        bounded("window_size_bytes_max", self.window_size_bytes_max as u64, 1 << 20, any)?;
+        bounded("log_segment_size_bytes", self.log_segment_size_bytes, 64 << 10, 1 << 30)?;
+        bounded("batch_transactions_max", self.batch_transactions_max as u64, 1, 65_535)?;
+        bounded("queue_transactions_max", self.queue_transactions_max as u64, 1, any)
+    }
+}
