@@ -2,7 +2,7 @@
 //!
 //! A commit has three outcomes: committed, not committed, unknown. Running a transaction again after an unknown outcome could
 //! apply it twice. On an engine that can answer "unknown", the runner therefore gives every running transaction a
-//! [slot](slot): a key that each attempt reads (as a conflict range) and writes a fresh nonce to. After an unknown
+//! *slot*: a key that each attempt reads (as a conflict range) and writes a fresh nonce to. After an unknown
 //! outcome the runner settles the matter with a transaction of its own that reads the slot: the attempt's nonce means committed.
 //! Any other value is overwritten, which makes a late arrival of the attempt conflict: from then on "not committed" is a
 //! fact, and the closure runs again.
