@@ -264,10 +264,10 @@ impl Error {
         (self.is_retryable() && self.code.0 != 1039) || self.code.0 == 1079
     }
 
-    /// Whether a *commit* that ended with this error may still have taken effect: 1021, 1022, 1025, 1031, 1039, 1101 and the
-    /// embedded engine's stop, in which a batch that failed to reach the disk cannot be taken back.
+    /// Whether a *commit* that ended with this error may still have taken effect: 1021, 1022, 1025, 1031, 1039, 1101 and
+    /// 10012.
     pub fn may_have_committed(&self) -> bool {
-        matches!(self.code.0, 1021 | 1022 | 1025 | 1031 | 1039 | 1101 | 10_004 | 10_012)
+        matches!(self.code.0, 1021 | 1022 | 1025 | 1031 | 1039 | 1101 | 10_012)
     }
 }
 

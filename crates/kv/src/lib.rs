@@ -19,6 +19,7 @@
 
 mod atomic;
 mod conflict_range;
+pub mod conformance;
 mod engine;
 pub mod env;
 mod error;

@@ -60,6 +60,10 @@ impl Work<'_> {
         {
             return self.settle(slot, nonce, value, error).await;
         }
+        if error.may_have_committed() && !self.runner.is_idempotent && transaction.has_writes() {
+            // Nothing can tell what became of it, and running it again could apply it twice.
+            return Outcome::Failed(error.into());
+        }
         match transaction.on_error(&error).await {
             Ok(()) => Outcome::Again { transaction: transaction.clone(), error },
             Err(error) => Outcome::Failed(error.into()),

@@ -6,6 +6,27 @@
 //! outcome the runner settles the matter with a transaction of its own that reads the slot: the attempt's nonce means committed.
 //! Any other value is overwritten, which makes a late arrival of the attempt conflict: from then on "not committed" is a
 //! fact, and the closure runs again.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+//! use tenantry_kv::runner::Runner;
+//! use tenantry_kv::{Error, Isolation};
+//!
+//! # pollster::block_on(async {
+//! let env = manual_env();
+//! let runner = Runner::new(Arc::new(ReferenceEngine::new(env.clone())), env, "slots/");
+//! let visits = runner
+//!     .run(|transaction| async move {
+//!         let visits = transaction.get(b"visits", Isolation::Serializable).await?.map_or(0, |value| value[0]) + 1;
+//!         transaction.set(b"visits", &[visits]);
+//!         Ok::<_, Error>(visits)
+//!     })
+//!     .await?;
+//! assert_eq!(visits, 1);
+//! # Ok::<_, Error>(())
+//! # }).unwrap();
+//! ```
 
 mod attempt;
 mod slot;
@@ -64,6 +85,8 @@ pub struct Runner {
     env: Env,
     policy: RetryPolicy,
     slots: Option<Arc<SlotPool>>,
+    /// Whether a transaction may as well take effect twice.
+    is_idempotent: bool,
 }
 
 impl Runner {
@@ -72,12 +95,12 @@ impl Runner {
     pub fn new(engine: Arc<dyn Engine>, env: Env, slot_prefix: impl Into<Bytes>) -> Runner {
         let protects = engine.profile().commits_can_be_unknown;
         let slots = protects.then(|| Arc::new(SlotPool::new(slot_prefix.into(), &env)));
-        Runner { engine, env, policy: RetryPolicy::default(), slots }
+        Runner { engine, env, policy: RetryPolicy::default(), slots, is_idempotent: false }
     }
 
     /// A runner for work that may take effect twice: after an unknown outcome it simply runs the closure again.
     pub fn for_idempotent_work(engine: Arc<dyn Engine>, env: Env) -> Runner {
-        Runner { engine, env, policy: RetryPolicy::default(), slots: None }
+        Runner { engine, env, policy: RetryPolicy::default(), slots: None, is_idempotent: true }
     }
 
     /// The same runner with another policy.
@@ -104,6 +127,7 @@ impl Runner {
     ///   has *not* taken effect.
     /// - 10012 when an attempt's outcome was unknown and could not be found out: its slot is gone, or the engine did not answer
     ///   within the deadline once more.
+    /// - On an engine that otherwise knows every outcome, 1021 when it stopped in the middle of the commit.
     /// - The engine's own errors that no retry mends.
     pub async fn run<T, E, F, Fut>(&self, body: F) -> Result<T, E>
     where

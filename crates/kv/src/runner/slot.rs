@@ -12,6 +12,7 @@
 //! was removed, and the outcome it would tell is not to be known any more.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ const LEASE_US: i64 = 24 * 3_600 * 1_000_000;
 const LEASE_RENEWAL_US: i64 = 3_600 * 1_000_000;
 /// How many abandoned owners one lease renewal looks at.
 const OWNERS_SCANNED_MAX: usize = 100;
+
+/// How long to wait before the engine is asked again what became of a commit.
+const SETTLE_DELAY: Duration = Duration::from_millis(10);
 
 /// What an attempt writes into its slot.
 pub(super) type Nonce = [u8; 16];
@@ -74,8 +78,12 @@ impl SlotPool {
                 };
                 let key = self.slot_key(index);
                 let nonce = self.nonce();
-                // Setting it twice is the same as once, so that an unknown outcome needs no care.
-                self.idempotently(runner, |transaction| transaction.set(&key, &nonce)).await?;
+                let (key, nonce) = (&key, &nonce);
+                self.idempotently(runner, |transaction| async move {
+                    transaction.set(key, nonce);
+                    Ok(())
+                })
+                .await?;
                 index
             }
         };
@@ -91,10 +99,10 @@ impl SlotPool {
         let lease_end_us = now_us + LEASE_US;
         let lease_key = self.key(0, &self.owner);
         let owners = RangeRequest::new(self.key(0, &[]), self.key(1, &[])).limit(OWNERS_SCANNED_MAX);
-        let transaction = runner.begin()?;
-        loop {
-            let result = async {
-                for row in transaction.get_range(&owners, Isolation::Snapshot).await?.rows {
+        self.idempotently(runner, |transaction| {
+            let (owners, lease_key) = (&owners, &lease_key);
+            async move {
+                for row in transaction.get_range(owners, Isolation::Snapshot).await?.rows {
                     let end_us = row.value.as_ref().try_into().map_or(0, i64::from_le_bytes);
                     if end_us < now_us {
                         let owner = &row.key[self.prefix.len() + 1..];
@@ -104,27 +112,36 @@ impl SlotPool {
                         transaction.clear_range(&self.key(1, owner), &self.owner_end(owner));
                     }
                 }
-                transaction.set(&lease_key, &lease_end_us.to_le_bytes());
-                transaction.commit().await
-            };
-            match result.await {
-                Ok(()) => break,
-                Err(error) => transaction.on_error(&error).await?,
+                transaction.set(lease_key, &lease_end_us.to_le_bytes());
+                Ok(())
             }
-        }
+        })
+        .await?;
         self.state().lease_end_us = lease_end_us;
         Ok(())
     }
 
-    async fn idempotently(&self, runner: &Runner, write: impl Fn(&TransactionRef)) -> Result<()> {
-        let transaction = runner.begin()?;
-        loop {
-            write(&transaction);
-            match transaction.commit().await {
-                Ok(()) => return Ok(()),
-                Err(error) => transaction.on_error(&error).await?,
+    /// Commits what may as well be committed twice, so that an unknown outcome needs no care.
+    async fn idempotently<Fut>(&self, runner: &Runner, work: impl Fn(TransactionRef) -> Fut) -> Result<()>
+    where
+        Fut: Future<Output = Result<()>>,
+    {
+        let mut transaction = runner.begin()?;
+        for _ in 0..runner.policy.attempts_max {
+            let result = match work(transaction.clone()).await {
+                Ok(()) => transaction.commit().await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = result else { return Ok(()) };
+            if transaction.on_error(&error).await.is_err() {
+                if !error.may_have_committed() {
+                    return Err(error);
+                }
+                self.env.timer.sleep(SETTLE_DELAY).await?;
+                transaction = runner.begin()?;
             }
         }
+        Err(Error::new(ErrorCode::RETRY_BUDGET_EXHAUSTED, "the slot of a transaction could not be written"))
     }
 
     fn nonce(&self) -> Nonce {
@@ -203,7 +220,7 @@ impl SlotLease {
                 if !step.may_have_committed() {
                     return Err(not_knowable(error, &format!("the engine does not tell: {step}")));
                 }
-                self.pool.env.timer.sleep(Duration::from_millis(10)).await?;
+                self.pool.env.timer.sleep(SETTLE_DELAY).await?;
                 transaction = runner.begin()?;
             }
         }
