@@ -24,8 +24,17 @@ const FREE_SPACE_CHECK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Queue {
     commits: Vec<Waiting>,
-    syncs: Vec<Sender<Result<()>>>,
+    errands: Vec<(Errand, Sender<Result<()>>)>,
     is_closed: bool,
+}
+
+/// What the committer can be asked for beside commits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Errand {
+    /// To bring everything acknowledged to disk.
+    Sync,
+    /// To do its housekeeping.
+    Tick,
 }
 
 /// What the threads share with the engine.
@@ -107,15 +116,15 @@ impl Driver {
         }
     }
 
-    /// Asks the committer to bring everything to disk.
-    pub(crate) fn sync(&self, sender: Sender<Result<()>>) {
+    /// Asks the committer for something.
+    pub(crate) fn request(&self, errand: Errand, sender: Sender<Result<()>>) {
         {
             let mut queue = self.lock();
             if queue.is_closed {
                 drop(queue);
                 return sender.send(Err(Error::new(ErrorCode::ENGINE_STOPPED, "the database is closed")));
             }
-            queue.syncs.push(sender);
+            queue.errands.push((errand, sender));
         }
         self.arrived.notify_one();
     }
@@ -148,15 +157,21 @@ impl Driver {
         sequencer.tick();
         let mut ticked_at = self.now();
         loop {
-            let (commits, syncs, is_closed) = self.next_batch();
+            let (commits, errands, is_closed) = self.next_batch();
             if !commits.is_empty() {
                 self.wait_for_map();
                 sequencer.commit(commits);
-            } else if syncs.is_empty() && is_closed {
+            } else if errands.is_empty() && is_closed {
                 break;
             }
-            for sender in syncs {
-                sender.send(sequencer.sync());
+            for (errand, sender) in errands {
+                sender.send(match errand {
+                    Errand::Sync => sequencer.sync(),
+                    Errand::Tick => {
+                        sequencer.tick();
+                        self.shared.check_running()
+                    }
+                });
             }
             if self.lock().commits.is_empty() {
                 sequencer.mark();
@@ -173,9 +188,9 @@ impl Driver {
     }
 
     /// What waits, at most a batch of it; nothing after a tick without any.
-    fn next_batch(&self) -> (Vec<Waiting>, Vec<Sender<Result<()>>>, bool) {
+    fn next_batch(&self) -> (Vec<Waiting>, Vec<(Errand, Sender<Result<()>>)>, bool) {
         let mut queue = self.lock();
-        if queue.commits.is_empty() && queue.syncs.is_empty() && !queue.is_closed {
+        if queue.commits.is_empty() && queue.errands.is_empty() && !queue.is_closed {
             queue = self.arrived.wait_timeout(queue, TICK).unwrap_or_else(PoisonError::into_inner).0;
         }
         let commits = match queue.commits.len() > self.settings.batch_transactions_max {
@@ -185,7 +200,7 @@ impl Driver {
             }
             false => std::mem::take(&mut queue.commits),
         };
-        (commits, std::mem::take(&mut queue.syncs), queue.is_closed)
+        (commits, std::mem::take(&mut queue.errands), queue.is_closed)
     }
 
     /// Slows writers down while the window is twice its bound.

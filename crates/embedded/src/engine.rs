@@ -13,7 +13,7 @@ use tenantry_kv::{
 };
 
 use crate::disk::Disk;
-use crate::driver::{Driver, Files};
+use crate::driver::{Driver, Errand, Files};
 use crate::log::Closed;
 use crate::map::MemoryMap;
 use crate::reply::promise;
@@ -163,6 +163,20 @@ impl EmbeddedEngine {
         stats
     }
 
+    /// Does the housekeeping that is otherwise done ten times a second: among other things the oldest readable version follows the clock.
+    /// For tests that move the clock.
+    ///
+    /// # Errors
+    ///
+    /// 10004.
+    pub fn tick(&self) -> KvFuture<()> {
+        let (sender, receiver) = promise();
+        self.driver.request(Errand::Tick, sender);
+        KvFuture::pending(async move {
+            receiver.await.unwrap_or_else(|| Err(ErrorCode::OPERATION_CANCELLED.into()))
+        })
+    }
+
     /// Brings every commit acknowledged so far to disk. Without relaxed durability they are there already.
     ///
     /// # Errors
@@ -170,7 +184,7 @@ impl EmbeddedEngine {
     /// 10004, 1510.
     pub fn sync(&self) -> KvFuture<()> {
         let (sender, receiver) = promise();
-        self.driver.sync(sender);
+        self.driver.request(Errand::Sync, sender);
         KvFuture::pending(async move {
             receiver.await.unwrap_or_else(|| Err(ErrorCode::OPERATION_CANCELLED.into()))
         })

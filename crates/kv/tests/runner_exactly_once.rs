@@ -46,7 +46,7 @@ impl Unsure {
     fn deliver_late(&self) {
         let due = {
             let mut late = self.late.lock().unwrap();
-            let keep = if self.env.randomness.next_u64("late") % 2 == 0 { late.len() } else { 0 };
+            let keep = if self.env.randomness.next_u64("late").is_multiple_of(2) { late.len() } else { 0 };
             late.split_off(keep)
         };
         for transaction in due {

@@ -168,18 +168,11 @@ impl State {
         if begin.offset >= end.offset && begin.key >= end.key {
             return Ok(RangeBatch::default());
         }
-        let is_plain = |base: &Base| base.offset == 1;
-        let (mut reached_begin, mut passed_end) = (false, false);
-        let (from, to) = if is_plain(&begin) && is_plain(&end) {
-            // The common case: the rows between two keys are those between the first keys that follow them.
-            (begin.key.clone(), end.key.clone().min(Bytes::from_static(self.options.read_end())))
-        } else {
-            let from = self.resolve(snapshots, &begin, isolation)?;
-            let to = self.resolve(snapshots, &end, isolation)?;
-            reached_begin = from.reached_begin || to.reached_begin;
-            passed_end = from.passed_end || to.passed_end;
-            (from.key, to.key)
-        };
+        let from = self.resolve_edge(snapshots, &begin, isolation)?;
+        let to = self.resolve_edge(snapshots, &end, isolation)?;
+        let reached_begin = from.reached_begin || to.reached_begin;
+        let passed_end = from.passed_end || to.passed_end;
+        let (from, to) = (from.key, to.key);
         let batch = self.read_rows(snapshots, request, &from, &to, isolation)?;
         if isolation == Isolation::Serializable {
             let edges = Edges { begin, end, reached_begin, passed_end };
@@ -187,6 +180,15 @@ impl State {
             self.add_read_conflict(range);
         }
         Ok(batch)
+    }
+
+    /// Resolves an end of a range read. "The first key from k on" needs no look: the rows from it on are those from k on.
+    fn resolve_edge(&self, snapshots: &dyn Snapshots, base: &Base, isolation: Isolation) -> Result<Resolved> {
+        if base.offset != 1 {
+            return self.resolve(snapshots, base, isolation);
+        }
+        let key = base.key.clone().min(Bytes::from_static(self.options.read_end()));
+        Ok(Resolved { key, reached_begin: false, passed_end: false })
     }
 
     fn read_rows(

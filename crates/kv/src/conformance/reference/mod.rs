@@ -36,6 +36,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{MVCC_WINDOW_VERSIONS, WATCHES_MAX_DEFAULT, WATCHES_MAX_MAX};
 use crate::options::{DatabaseOption, TransactionOption};
 
+pub(in crate::conformance) use manual::split_mix;
 pub use manual::{ManualClock, manual_env, manual_env_with_clock};
 use transaction::ReferenceTransaction;
 
@@ -164,7 +165,8 @@ impl Shared {
     fn read_version(&self) -> Version {
         let mut store = self.lock();
         let now = Version::try_from(self.env.clock.monotonic().as_micros()).unwrap_or(Version::MAX);
-        store.newest = store.newest.max(now);
+        // The clock may start at nought; the window must not reach below the first version even then.
+        store.newest = store.newest.max(10 * MVCC_WINDOW_VERSIONS + now);
         store.newest
     }
 

@@ -963,7 +963,7 @@ impl Transaction for ReferenceTransaction {
 
     fn conflict_ranges(&self, report: ConflictReport) -> KvFuture<Vec<KeyRange>> {
         let state = self.lock();
-        let mut ranges = match report {
+        let ranges = match report {
             ConflictReport::Read => match &state.failed_read {
                 Some(error) => return KvFuture::error(error.clone()),
                 None => state.read_conflicts.clone(),
@@ -979,16 +979,21 @@ impl Transaction for ReferenceTransaction {
                 ranges
             }
         };
-        ranges.sort();
-        let mut merged: Vec<KeyRange> = Vec::new();
-        for range in ranges {
-            match merged.last_mut() {
-                Some(last) if range.begin <= last.end => last.end = last.end.clone().max(range.end),
-                _ => merged.push(range),
-            }
-        }
-        KvFuture::ready(Ok(merged))
+        KvFuture::ready(Ok(merged(ranges)))
     }
+}
+
+/// The same keys in as few ranges as possible.
+fn merged(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+    ranges.sort();
+    let mut merged: Vec<KeyRange> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if range.begin <= last.end => last.end = last.end.clone().max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
 }
 
 impl ReferenceTransaction {
@@ -1041,6 +1046,8 @@ impl ReferenceTransaction {
             true => state.read_conflicts.iter().chain(&state.write_conflicts).cloned().collect(),
             false => state.read_conflicts.clone(),
         };
+        // What is reported are whole ranges of the merged ones.
+        let reads = merged(reads);
         let mut store = self.shared.lock();
         let later = store.commits.iter().filter(|(version, _)| *version > read_version);
         let writes: Vec<&KeyRange> = later.flat_map(|(_, writes)| writes).collect();

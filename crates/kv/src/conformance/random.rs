@@ -1,0 +1,433 @@
+//! Random transactions, interleaved, on an engine and on the [reference](super::reference) engine in lock-step: every answer, every
+//! conflict range and every outcome has to be the same.
+//!
+//! One seed decides everything. The keys are few and close together, so that transactions meet: the [`Tally`] tells how many conflicted and how many
+//! were too old.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Subject;
+use super::reference::{ReferenceEngine, manual_env_with_clock, split_mix};
+use crate::atomic::MutationType;
+use crate::conflict_range::{ConflictKind, ConflictReport, KeyRange};
+use crate::engine::{Engine, Isolation, TransactionRef};
+use crate::error::{Error, ErrorCode, Result};
+use crate::future::KvFuture;
+use crate::options::TransactionOption;
+use crate::range::{RangeBatch, RangeRequest, StreamingMode};
+use crate::selector::KeySelector;
+
+/// How many transactions are open at a time.
+const OPEN_TRANSACTIONS: usize = 5;
+/// The first byte of keys and values that hold a versionstamp, which is different on each engine.
+const STAMPED: u8 = b'S';
+
+/// What a run came across.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Operations, commits included.
+    pub operations: u64,
+    /// Commits that wrote something.
+    pub commits: u64,
+    /// Commits refused with 1020.
+    pub conflicts: u64,
+    /// Reads and commits refused with 1007.
+    pub too_old: u64,
+    /// Reads and commits refused with 1036.
+    pub unreadable: u64,
+}
+
+impl Tally {
+    /// Adds another run's.
+    pub fn add(&mut self, other: Tally) {
+        self.operations += other.operations;
+        self.commits += other.commits;
+        self.conflicts += other.conflicts;
+        self.too_old += other.too_old;
+        self.unreadable += other.unreadable;
+    }
+}
+
+/// The first difference between the engine and the reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The seed that shows it again.
+    pub seed: u64,
+    /// What was done, the step at which they differ last.
+    pub steps: Vec<String>,
+    /// What the reference says.
+    pub expected: String,
+    /// What the engine says.
+    pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "seed {}: the engine differs from the reference", self.seed)?;
+        for step in &self.steps {
+            writeln!(formatter, "  {step}")?;
+        }
+        write!(formatter, "expected {}\nfound    {}", self.expected, self.found)
+    }
+}
+
+/// Runs `steps` operations chosen by `seed`. The engine has to be empty, and is left as it is.
+///
+/// # Errors
+///
+/// The first difference.
+pub async fn run(
+    subject: &dyn Subject,
+    seed: u64,
+    steps: usize,
+) -> std::result::Result<Tally, Box<Difference>> {
+    let (env, clock) = manual_env_with_clock();
+    let reference = ReferenceEngine::new(env);
+    let mut pair = Pair {
+        seed,
+        random: seed,
+        steps: Vec::new(),
+        stamps: BTreeMap::new(),
+        tally: Tally::default(),
+        open: Vec::new(),
+        has_stamped_key: [false; OPEN_TRANSACTIONS],
+    };
+    for _ in 0..OPEN_TRANSACTIONS {
+        let opened = pair.begin(subject.engine(), &reference)?;
+        pair.open.push(opened);
+    }
+    for _ in 0..steps {
+        if pair.chance(150) == 0 && subject.make_too_old() {
+            clock.advance(Duration::from_secs(6));
+            pair.steps.push("every read version so far becomes too old".to_owned());
+        }
+        pair.step(subject.engine(), &reference).await?;
+        pair.tally.operations += 1;
+    }
+    let last = pair.begin(subject.engine(), &reference)?;
+    let all = RangeRequest::new("", "\u{7f}\u{7f}").mode(StreamingMode::WantAll);
+    pair.steps.push(format!("at the end: {all:?}"));
+    let expected = last.expected.get_range(&all, Isolation::Snapshot).await;
+    let found = last.found.get_range(&all, Isolation::Snapshot).await;
+    pair.compare(expected, found, show_batch)?;
+    Ok(pair.tally)
+}
+
+/// One transaction on both engines.
+struct Twin {
+    expected: TransactionRef,
+    found: TransactionRef,
+}
+
+struct Pair {
+    seed: u64,
+    random: u64,
+    steps: Vec<String>,
+    /// The reference's stamps and the engine's.
+    stamps: BTreeMap<[u8; 10], [u8; 10]>,
+    tally: Tally,
+    open: Vec<Twin>,
+    /// Which of them wrote a versionstamped key.
+    has_stamped_key: [bool; OPEN_TRANSACTIONS],
+}
+
+type Compared = std::result::Result<(), Box<Difference>>;
+
+impl Pair {
+    fn chance(&mut self, outcomes: u64) -> u64 {
+        split_mix(&mut self.random) % outcomes
+    }
+
+    fn begin(
+        &mut self,
+        engine: &dyn Engine,
+        reference: &ReferenceEngine,
+    ) -> std::result::Result<Twin, Box<Difference>> {
+        match (reference.begin(), engine.begin()) {
+            (Ok(expected), Ok(found)) => Ok(Twin { expected, found }),
+            (expected, found) => Err(self.difference(format!("{expected:?}"), format!("{found:?}"))),
+        }
+    }
+
+    fn difference(&self, expected: String, found: String) -> Box<Difference> {
+        Box::new(Difference { seed: self.seed, steps: self.steps.clone(), expected, found })
+    }
+
+    fn key(&mut self) -> Bytes {
+        match self.chance(40) {
+            0 => Bytes::new(),
+            1 => Bytes::from_static(b"\xff"),
+            2 => Bytes::from_static(b"k\xff\xff"),
+            3 => Bytes::from_static(b"S"),
+            _ => Bytes::from(vec![b'k', b'0' + self.chance(10) as u8]),
+        }
+    }
+
+    fn value(&mut self) -> Bytes {
+        let length = self.chance(4) as usize;
+        (0..length).map(|_| self.chance(4) as u8 * 85).collect::<Vec<u8>>().into()
+    }
+
+    fn isolation(&mut self) -> Isolation {
+        if self.chance(4) == 0 { Isolation::Snapshot } else { Isolation::Serializable }
+    }
+
+    fn selector(&mut self) -> KeySelector {
+        let offset = self.chance(9) as i32 - 4;
+        let offset = if self.chance(2) == 0 { 1 } else { offset };
+        KeySelector::new(self.key(), self.chance(2) == 0, offset)
+    }
+
+    fn request(&mut self) -> RangeRequest {
+        let mut request = match self.chance(3) {
+            0 => RangeRequest::between(self.selector(), self.selector()),
+            _ => {
+                let (one, other) = (self.key(), self.key());
+                RangeRequest::new(one.clone().min(other.clone()), one.max(other))
+            }
+        };
+        request.limit = [0, 0, 1, 2, 3, 5][self.chance(6) as usize];
+        request.reverse = self.chance(3) == 0;
+        request
+    }
+
+    /// Fails unless both results say the same, once the engines' stamps are taken for equal.
+    fn compare<T>(&mut self, expected: Result<T>, found: Result<T>, show: impl Fn(&T) -> String) -> Compared {
+        let shown = |result: &Result<T>| match result {
+            Ok(value) => show(value),
+            Err(error) => format!("error {}", error.code().number()),
+        };
+        if let Err(error) = &expected {
+            match error.code().number() {
+                1007 => self.tally.too_old += 1,
+                1020 => self.tally.conflicts += 1,
+                1036 => self.tally.unreadable += 1,
+                _ => {}
+            }
+        }
+        let (mut expected, found) = (shown(&expected), shown(&found));
+        for (ours, theirs) in &self.stamps {
+            expected = expected.replace(&ours.escape_ascii().to_string(), &theirs.escape_ascii().to_string());
+        }
+        if expected == found { Ok(()) } else { Err(self.difference(expected, found)) }
+    }
+
+    async fn step(&mut self, engine: &dyn Engine, reference: &ReferenceEngine) -> Compared {
+        let index = self.chance(OPEN_TRANSACTIONS as u64) as usize;
+        let (expected, found) = (self.open[index].expected.clone(), self.open[index].found.clone());
+        let twin = Twin { expected, found };
+        match self.chance(24) {
+            0..=9 => self.read(index, &twin).await,
+            10..=18 => {
+                self.write(index, &twin);
+                Ok(())
+            }
+            19 => self.set_option(index, &twin),
+            20 => self.compare_conflict_ranges(index, &twin).await,
+            21 if self.chance(4) == 0 => {
+                self.steps.push(format!("{index}: reset"));
+                twin.expected.reset();
+                twin.found.reset();
+                self.has_stamped_key[index] = false;
+                Ok(())
+            }
+            _ => {
+                self.commit(index, &twin).await?;
+                self.open[index] = self.begin(engine, reference)?;
+                self.has_stamped_key[index] = false;
+                Ok(())
+            }
+        }
+    }
+
+    async fn read(&mut self, index: usize, twin: &Twin) -> Compared {
+        let isolation = self.isolation();
+        // Whether a read that needs no data takes a read version is up to the engine; here both have one.
+        let versions = (twin.expected.read_version().await, twin.found.read_version().await);
+        self.compare(versions.0, versions.1, |_| "a read version".to_owned())?;
+        match self.chance(3) {
+            0 => {
+                let key = self.key();
+                self.steps.push(format!("{index}: get {} {isolation:?}", key.escape_ascii()));
+                let (expected, found) = (twin.expected.get(&key, isolation), twin.found.get(&key, isolation));
+                let show =
+                    |value: &Option<Bytes>| value.as_ref().map_or("absent".to_owned(), |value| shown(value));
+                self.compare_reads(index, twin, expected, found, show).await
+            }
+            1 => {
+                let selector = self.selector();
+                self.steps.push(format!("{index}: get_key {selector:?} {isolation:?}"));
+                let (expected, found) =
+                    (twin.expected.get_key(&selector, isolation), twin.found.get_key(&selector, isolation));
+                self.compare_reads(index, twin, expected, found, |key| shown(key)).await
+            }
+            _ => {
+                let request = self.request();
+                self.steps.push(format!("{index}: get_range {request:?} {isolation:?}"));
+                let (expected, found) =
+                    (twin.expected.get_range(&request, isolation), twin.found.get_range(&request, isolation));
+                self.compare_reads(index, twin, expected, found, show_batch).await
+            }
+        }
+    }
+
+    /// As [`compare_futures`](Self::compare_futures); but an engine may answer from the transaction's own writes where the reference, which always
+    /// looks at the database, finds the read version too old. And the range that a versionstamped key makes unreadable begins at the read version, which
+    /// one engine may share with the last commit and the other not. What follows would differ, so both start anew.
+    async fn compare_reads<T>(
+        &mut self,
+        index: usize,
+        twin: &Twin,
+        expected: KvFuture<T>,
+        found: KvFuture<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Compared {
+        let (expected, found) = (expected.await, found.await);
+        let is_too_old = matches!(&expected, Err(error) if error.code() == ErrorCode::TRANSACTION_TOO_OLD);
+        let may_be_local = is_too_old && twin.expected.has_writes();
+        let is_unreadable = |result: &Result<T>| matches!(result, Err(error) if error.code() == ErrorCode::ACCESSED_UNREADABLE);
+        let answers_from_own_writes = may_be_local && (found.is_ok() || is_unreadable(&found));
+        let sees_other_stamps =
+            self.has_stamped_key[index] && is_unreadable(&expected) != is_unreadable(&found);
+        if answers_from_own_writes || sees_other_stamps {
+            self.tally.too_old += u64::from(is_too_old);
+            self.steps.push(format!("{index}: reset, since both may be right"));
+            twin.expected.reset();
+            twin.found.reset();
+            self.has_stamped_key[index] = false;
+            return Ok(());
+        }
+        self.compare(expected, found, show)
+    }
+
+    async fn compare_futures<T>(
+        &mut self,
+        expected: KvFuture<T>,
+        found: KvFuture<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Compared {
+        let (expected, found) = (expected.await, found.await);
+        self.compare(expected, found, show)
+    }
+
+    fn write(&mut self, index: usize, twin: &Twin) {
+        let (key, value) = (self.key(), self.value());
+        let both = |write: &dyn Fn(&TransactionRef)| {
+            write(&twin.expected);
+            write(&twin.found);
+        };
+        let step = match self.chance(8) {
+            0..=2 => {
+                both(&|transaction| transaction.set(&key, &value));
+                format!("set {} {}", shown(&key), shown(&value))
+            }
+            3 => {
+                both(&|transaction| transaction.clear(&key));
+                format!("clear {}", shown(&key))
+            }
+            4 => {
+                let other = self.key();
+                let (begin, end) = (key.clone().min(other.clone()), key.max(other));
+                both(&|transaction| transaction.clear_range(&begin, &end));
+                format!("clear_range {} {}", shown(&begin), shown(&end))
+            }
+            5 => {
+                let other = self.key();
+                let (begin, end) = (key.clone().min(other.clone()), key.max(other));
+                let kind = if self.chance(2) == 0 { ConflictKind::Read } else { ConflictKind::Write };
+                both(&|transaction| drop(transaction.add_conflict_range(&begin, &end, kind)));
+                format!("add_conflict_range {} {} {kind:?}", shown(&begin), shown(&end))
+            }
+            _ => {
+                let mutation = MutationType::ALL[self.chance(12) as usize];
+                let (key, operand) = match mutation {
+                    MutationType::SetVersionstampedKey => {
+                        let tail = self.chance(3) as u8;
+                        self.has_stamped_key[index] = true;
+                        let mut key = vec![STAMPED];
+                        key.extend_from_slice(&[0; 10]);
+                        key.push(tail);
+                        key.extend_from_slice(&1u32.to_le_bytes());
+                        (Bytes::from(key), value)
+                    }
+                    MutationType::SetVersionstampedValue => {
+                        (key, Bytes::from_static(b"S0123456789\x01\0\0\0"))
+                    }
+                    _ => (key, value),
+                };
+                both(&|transaction| transaction.atomic(mutation, &key, &operand));
+                format!("{mutation:?} {} {}", shown(&key), shown(&operand))
+            }
+        };
+        self.steps.push(format!("{index}: {step}"));
+    }
+
+    fn set_option(&mut self, index: usize, twin: &Twin) -> Compared {
+        let option = match self.chance(8) {
+            0 => TransactionOption::SnapshotReadYourWritesDisable,
+            1 => TransactionOption::SnapshotReadYourWritesEnable,
+            2 => TransactionOption::BypassUnreadable,
+            3 if self.chance(4) == 0 => TransactionOption::ReadYourWritesDisable,
+            4 => TransactionOption::ReportConflictingKeys,
+            _ => TransactionOption::NextWriteNoWriteConflictRange,
+        };
+        self.steps.push(format!("{index}: option {option:?}"));
+        let (expected, found) = (twin.expected.set_option(option.clone()), twin.found.set_option(option));
+        self.compare(expected, found, |()| "set".to_owned())
+    }
+
+    async fn compare_conflict_ranges(&mut self, index: usize, twin: &Twin) -> Compared {
+        self.steps.push(format!("{index}: read conflict ranges"));
+        let (expected, found) = (
+            twin.expected.conflict_ranges(ConflictReport::Read),
+            twin.found.conflict_ranges(ConflictReport::Read),
+        );
+        self.compare_futures(expected, found, |ranges| show_ranges(ranges)).await
+    }
+
+    async fn commit(&mut self, index: usize, twin: &Twin) -> Compared {
+        self.steps.push(format!("{index}: commit"));
+        let stamps = (twin.expected.versionstamp(), twin.found.versionstamp());
+        let (expected, found) = (twin.expected.commit().await, twin.found.commit().await);
+        let has_committed = expected.is_ok();
+        let has_conflicted = matches!(&expected, Err(error) if error.code().number() == 1020);
+        self.compare(expected, found, |()| "committed".to_owned())?;
+        if has_conflicted {
+            let report = ConflictReport::Conflicting;
+            let (expected, found) =
+                (twin.expected.conflict_ranges(report), twin.found.conflict_ranges(report));
+            self.compare_futures(expected, found, |ranges| show_ranges(ranges)).await?;
+        }
+        if has_committed {
+            let (expected, found) = (stamps.0.await, stamps.1.await);
+            if let (Ok(expected), Ok(found)) = (&expected, &found) {
+                self.stamps.insert(*expected.as_bytes(), *found.as_bytes());
+                self.tally.commits += 1;
+            }
+            let outcome = |result: std::result::Result<_, Error>| result.map(|_| ());
+            self.compare(outcome(expected), outcome(found), |()| "stamped".to_owned())?;
+        }
+        Ok(())
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    format!("\"{}\"", bytes.escape_ascii())
+}
+
+fn show_batch(batch: &RangeBatch) -> String {
+    let rows: Vec<String> =
+        batch.rows.iter().map(|row| format!("{}: {}", shown(&row.key), shown(&row.value))).collect();
+    format!("[{}] more: {}", rows.join(", "), batch.more)
+}
+
+fn show_ranges(ranges: &[KeyRange]) -> String {
+    let ranges: Vec<String> =
+        ranges.iter().map(|range| format!("{}..{}", shown(&range.begin), shown(&range.end))).collect();
+    ranges.join(", ")
+}
