@@ -10,7 +10,7 @@
 //!
 //! - [`runner`]: run a closure as a transaction, with retry that takes effect exactly once. What applications want.
 //! - [`Transaction`]: the bare operations, for layers and engines.
-//! - `tuple`, `Subspace`, `directory`: build keys that sort like the values in them, and give applications their own
+//! - [`mod@tuple`], [`Subspace`], [`directory`]: build keys that sort like the values in them, and give applications their own
 //!   parts of the key space.
 //!
 //! **Architecture invariant:** nothing in this crate names an executor, a clock, a file or a source of randomness. They come
@@ -20,6 +20,7 @@
 mod atomic;
 mod conflict_range;
 pub mod conformance;
+pub mod directory;
 mod engine;
 pub mod env;
 mod error;
@@ -29,6 +30,8 @@ mod options;
 mod range;
 pub mod runner;
 mod selector;
+mod subspace;
+pub mod tuple;
 mod versionstamp;
 
 pub use atomic::MutationType;
@@ -42,4 +45,5 @@ pub use future::KvFuture;
 pub use options::{DatabaseOption, TransactionOption};
 pub use range::{KeyValue, RangeBatch, RangeRequest, StreamingMode};
 pub use selector::KeySelector;
+pub use subspace::Subspace;
 pub use versionstamp::{Versionstamp, VersionstampOffset};
