@@ -1,1 +1,62 @@
-//! core
+//! The record layer: tenants, schemas, records, indexes and queries on any engine of the [contract](tenantry_kv).
+//!
+//! A [`Database`] holds schemas and [`Tenant`]s. A tenant is a key space of its own: what runs on it cannot name, read, watch or conflict with a key outside
+//! it. Its records follow the schema; every transaction that changes it leaves one entry in its change log.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use tenantry_core::{Database, PrimaryKey, Query, Record, SchemaDefinition};
+//! use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+//!
+//! # pollster::block_on(async {
+//! let env = manual_env();
+//! let database = Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "main").await?;
+//! let schema = SchemaDefinition::from_toml(r#"
+//!     name = "films"
+//!     [types.film]
+//!     primary_key = ["title"]
+//!     fields = { title = "string", rating = { type = "float", optional = true } }
+//!     indexes = { by_rating = { fields = ["rating"] } }
+//! "#)?;
+//! database.apply_schema(&schema).await?;
+//! let acme = database.create_tenant("acme", "films").await?;
+//! acme.insert("film", &Record::new().with("title", "Heat").with("rating", 8.2)).await?;
+//!
+//! let page = acme.query(&Query::of("film").filter("rating > 8.0")).await?;
+//! assert_eq!(page.records[0].get("title"), Some(&"Heat".into()));
+//! assert_eq!(page.explanation.index.as_deref(), Some("by_rating"));
+//! assert!(acme.delete("film", &PrimaryKey::of("Heat")).await?);
+//! # Ok::<_, tenantry_core::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! **Architecture invariant:** this crate knows the contract alone, no engine; it names no executor, clock, file or source of randomness; and key bytes are
+//! put together in one module, from a tenant's handle.
+#![forbid(unsafe_code)]
+
+mod change_log;
+mod database;
+mod error;
+mod expression;
+mod json;
+mod key_form;
+mod key_space;
+pub mod limits;
+mod messages;
+mod names;
+mod query;
+mod record;
+mod schema;
+mod tenant;
+mod value;
+mod wire;
+
+pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
+pub use error::{Code, Error, Kind, Result};
+pub use expression::Expression;
+pub use json::parse_json;
+pub use query::{Explanation, Order, Page, Query};
+pub use record::{PrimaryKey, Record, RecordVersion};
+pub use schema::{Index, RecordType, SchemaDefinition};
+pub use tenant::{Condition, RawPage, RawRange, Tenant, TenantTransaction};
+pub use value::{EnumValue, Field, FieldType, Name, Value};

@@ -1,0 +1,177 @@
+//! The change log: one entry for each transaction that changed a tenant, written in that transaction.
+
+use prost::Message;
+use tenantry_kv::{MutationType, Transaction};
+
+use crate::error::{Result, limit};
+use crate::key_space::{KeySpace, TenantKeys};
+use crate::limits::{CHANGES_MAX, LOG_PART_SIZE_BYTES};
+use crate::messages::{Change, LogEntry, LogOperation, TenantHeader};
+
+/// The form of a log entry.
+const FORMAT: u32 = 1;
+
+/// Whose log it is, and when.
+pub(crate) struct Context<'a> {
+    pub(crate) keys: &'a TenantKeys,
+    pub(crate) space: &'a KeySpace,
+    pub(crate) tenant: u64,
+    pub(crate) header: &'a TenantHeader,
+    pub(crate) wall_us: i64,
+    pub(crate) read_version: i64,
+}
+
+/// Appends an entry. The caller commits next: the log's keys are unreadable from here on.
+pub(crate) fn append(
+    transaction: &dyn Transaction,
+    context: &Context<'_>,
+    changes: Vec<Change>,
+) -> Result<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    if changes.len() > CHANGES_MAX {
+        return Err(limit("the changes of a transaction", changes.len(), CHANGES_MAX));
+    }
+    let operations =
+        changes.into_iter().zip(0..).map(|(change, ordinal)| LogOperation { ordinal, change: Some(change) });
+    let entry = LogEntry {
+        format: FORMAT,
+        wall_us: context.wall_us,
+        actor: String::new(),
+        request_id: String::new(),
+        schema_version: context.header.schema_version,
+        operations: operations.collect(),
+    };
+    let bytes = entry.encode_to_vec();
+    let incarnation = context.header.incarnation;
+    for (part, bytes) in bytes.chunks(LOG_PART_SIZE_BYTES).enumerate() {
+        let key = context.keys.log_entry(0, incarnation, u16::try_from(part).unwrap_or(u16::MAX))?;
+        transaction.atomic(MutationType::SetVersionstampedKey, &key, bytes);
+    }
+    let head = [0; 14];
+    transaction.atomic(MutationType::SetVersionstampedValue, &context.keys.log_head()?, &head);
+    transaction.set(&context.space.changed(context.read_version, context.tenant)?, b"");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use pollster::block_on;
+    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+    use tenantry_kv::{Isolation, RangeRequest};
+
+    use super::*;
+    use crate::key_space::CATALOG_TENANT;
+    use crate::messages::read;
+    use crate::{Database, PrimaryKey, Record, SchemaDefinition, Tenant};
+
+    const SCHEMA: &str =
+        "name = \"s\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\", text = \"string\" }\n";
+
+    fn tenant() -> Tenant {
+        let env = manual_env();
+        let engine = Arc::new(ReferenceEngine::new(env.clone()));
+        let database = block_on(Database::open(engine, env, "test")).unwrap();
+        block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
+        block_on(database.create_tenant("acme", "s")).unwrap()
+    }
+
+    /// The keys of a tenant's log and the entries, parts put together.
+    fn entries(keys: &TenantKeys, tenant: &Tenant) -> Vec<(Bytes, LogEntry)> {
+        let mut begin = keys.log_head().unwrap().to_vec();
+        // From 4 0, the head, to 4 1, the entries.
+        begin.pop();
+        begin.extend_from_slice(&[0x15, 1]);
+        let end = [&begin[..], &[0xff]].concat();
+        let transaction = tenant.database.engine().begin().unwrap();
+        let mut joined: Vec<(Bytes, Vec<u8>)> = Vec::new();
+        let mut next = Some(RangeRequest::new(begin, end));
+        while let Some(request) = next {
+            let batch = block_on(transaction.get_range(&request, Isolation::Snapshot)).unwrap();
+            for row in &batch.rows {
+                let whole = row.key.slice(..row.key.len() - 2);
+                match joined.last_mut() {
+                    Some((key, bytes)) if *key == whole => bytes.extend_from_slice(&row.value),
+                    _ => joined.push((whole, row.value.to_vec())),
+                }
+            }
+            next = request.after(&batch);
+        }
+        joined.into_iter().map(|(key, bytes)| (key, read(&bytes, "an entry").unwrap())).collect()
+    }
+
+    fn note(id: i64, text: &str) -> Record {
+        Record::new().with("id", id).with("text", text)
+    }
+
+    #[test]
+    fn every_change_stands_in_one_entry_in_its_order() {
+        let tenant = tenant();
+        block_on(tenant.run(|transaction| async move {
+            transaction.insert("note", &note(1, "one")).await?;
+            transaction.raw_set(b"k", b"v")?;
+            transaction.delete("note", &PrimaryKey::of(1)).await?;
+            transaction.raw_clear_range(b"a", b"b")?;
+            transaction.add_to_counter("c", 1)?;
+            transaction.next_in_sequence("s").await
+        }))
+        .unwrap();
+        // A transaction that changed nothing leaves nothing.
+        block_on(
+            tenant.run(|transaction| async move { transaction.delete("note", &PrimaryKey::of(9)).await }),
+        )
+        .unwrap();
+        let found = entries(&tenant.keys, &tenant);
+        assert_eq!(found.len(), 1);
+        let operations = &found[0].1.operations;
+        assert_eq!(
+            operations.iter().map(|operation| operation.ordinal).collect::<Vec<_>>(),
+            [0, 1, 2, 3, 4, 5]
+        );
+        let kinds: Vec<&str> = operations
+            .iter()
+            .map(|operation| match operation.change.as_ref().unwrap() {
+                Change::RecordPut(change) if change.type_id == 1 && !change.payload.is_empty() => "put",
+                Change::RecordDelete(change) if change.payload.is_empty() => "delete",
+                Change::Set(change) => ["set", "", "sequence"][change.space as usize],
+                Change::ClearRange(_) => "clear range",
+                Change::Atomic(change) if change.mutation == 2 => "add",
+                _ => "other",
+            })
+            .collect();
+        assert_eq!(kinds, ["put", "set", "delete", "clear range", "add", "sequence"]);
+        assert_eq!(found[0].1.schema_version, 1);
+    }
+
+    #[test]
+    fn long_entries_are_split_and_stamps_increase() {
+        let tenant = tenant();
+        for round in 0..3u8 {
+            block_on(tenant.run(|transaction| async move {
+                for number in 0..5 {
+                    transaction.raw_set(&[round, number], &[round; 90_000])?;
+                }
+                Ok::<_, crate::Error>(())
+            }))
+            .unwrap();
+        }
+        let found = entries(&tenant.keys, &tenant);
+        assert_eq!(found.len(), 3);
+        assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(found.iter().all(|(_, entry)| entry.operations.len() == 5));
+    }
+
+    #[test]
+    fn the_catalog_has_a_log_of_its_own() {
+        let tenant = tenant();
+        let keys = tenant.database.inner.keys.tenant_keys(CATALOG_TENANT).unwrap();
+        block_on(tenant.database.delete_tenant("acme")).unwrap();
+        let found = entries(&keys, &tenant);
+        // The schema, the tenant, and its end.
+        assert_eq!(found.iter().map(|(_, entry)| entry.operations.len()).collect::<Vec<_>>(), [2, 3, 2]);
+    }
+}

@@ -1,0 +1,203 @@
+//! The record layer's errors.
+
+use std::fmt;
+
+use tenantry_kv::{EngineError, ErrorKind as EngineErrorKind};
+
+/// The result of an operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a caller has to do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// What was named does not exist.
+    NotFound,
+    /// A rule said no: it exists already, a unique index, a condition.
+    Refused,
+    /// The request itself makes no sense.
+    Invalid,
+    /// A limit is passed.
+    Limit,
+    /// The engine's own: see [`Error::engine_error`](tenantry_kv::EngineError::engine_error).
+    Engine,
+    /// Stored bytes are not what they should be.
+    Corrupt,
+}
+
+macro_rules! codes {
+    ($($name:ident = $number:literal, $kind:ident, $message:literal;)*) => {
+        /// The code of an error. Numbers and names never change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = concat!($message, ".")] $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of their numbers.
+            pub const ALL: &'static [Code] = &[$(Code::$name),*];
+
+            /// The number.
+            pub fn number(self) -> i32 {
+                match self { $(Code::$name => $number,)* }
+            }
+
+            /// The name, for tests, metrics and the wire.
+            pub fn tag(self) -> &'static str {
+                match self { $(Code::$name => stringify!($name),)* }
+            }
+
+            /// What to do about it.
+            pub fn kind(self) -> Kind {
+                match self { $(Code::$name => Kind::$kind,)* }
+            }
+
+            /// The meaning in a sentence without a full stop.
+            pub fn message(self) -> &'static str {
+                match self { $(Code::$name => $message,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Engine = 20_000, Engine, "The engine failed";
+    DatabaseFormat = 20_001, Engine, "The database has a format that this build cannot use";
+    DatabaseUrl = 20_002, Invalid, "The database URL cannot be used";
+    TenantNotFound = 20_010, NotFound, "The tenant does not exist";
+    TenantExists = 20_011, Refused, "The tenant exists already";
+    TenantNameInvalid = 20_012, Invalid, "The name cannot be a tenant's";
+    SchemaNotFound = 20_020, NotFound, "The schema does not exist";
+    SchemaDiffers = 20_021, Refused, "A schema of that name exists and is different";
+    SchemaInvalid = 20_022, Invalid, "The schema is not valid";
+    TypeNotFound = 20_023, NotFound, "The record type does not exist";
+    FieldNotFound = 20_024, Invalid, "The record type has no such field";
+    RecordNotFound = 20_030, NotFound, "The record does not exist";
+    RecordExists = 20_031, Refused, "A record with that primary key exists already";
+    RecordInvalid = 20_032, Invalid, "The record does not fit its type";
+    KeyInvalid = 20_033, Invalid, "The key does not fit the primary key";
+    UniqueViolation = 20_034, Refused, "Another record has the values that a unique index allows once";
+    ConditionFailed = 20_035, Refused, "The record is not in the state that the change asks for";
+    ExpressionInvalid = 20_040, Invalid, "The expression is not valid";
+    ExpressionUnsupported = 20_041, Invalid, "The expression uses something that is not supported";
+    QueryInvalid = 20_042, Invalid, "The query is not valid";
+    IndexNeeded = 20_043, Refused, "The query needs an index";
+    TokenDamaged = 20_050, Invalid, "The continuation token is damaged";
+    TokenOfAnotherTenant = 20_051, Invalid, "The continuation token belongs to another tenant";
+    TokenOfAnotherQuery = 20_052, Invalid, "The continuation token belongs to another query";
+    TokenExpired = 20_053, Invalid, "The continuation token is no longer valid";
+    LimitPassed = 20_060, Limit, "A limit is passed";
+    JsonInvalid = 20_070, Invalid, "The text is not JSON that can be used";
+    ImportMappingInvalid = 20_071, Invalid, "The import mapping is not valid";
+    ImportRowInvalid = 20_072, Invalid, "The row cannot be imported";
+    StoredDataInvalid = 20_090, Corrupt, "Stored bytes are not what they should be";
+}
+
+/// An error of the record layer.
+#[derive(Clone)]
+pub struct Error {
+    code: Code,
+    detail: Box<str>,
+    cause: Option<Box<tenantry_kv::Error>>,
+}
+
+impl Error {
+    /// An error with a sentence that names what was wrong, the limit, and the way out.
+    pub fn new(code: Code, detail: impl Into<String>) -> Error {
+        Error { code, detail: detail.into().into_boxed_str(), cause: None }
+    }
+
+    /// The code.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What to do about it.
+    pub fn kind(&self) -> Kind {
+        self.code.kind()
+    }
+
+    /// What was wrong in this very case.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The number that says most: the engine's, if it is the engine's error.
+    pub fn number(&self) -> i32 {
+        self.cause.as_ref().map_or(self.code.number(), |cause| cause.code().number())
+    }
+
+    /// The tag that says most: the engine's, if it is the engine's error.
+    pub fn tag(&self) -> &'static str {
+        self.cause.as_ref().map_or(self.code.tag(), |cause| cause.tag())
+    }
+
+    /// Whether the transaction may have been committed all the same.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.cause.as_ref().is_some_and(|cause| cause.kind() == EngineErrorKind::OutcomeUnknown)
+    }
+}
+
+impl From<tenantry_kv::Error> for Error {
+    fn from(cause: tenantry_kv::Error) -> Error {
+        Error { code: Code::Engine, detail: cause.to_string().into_boxed_str(), cause: Some(Box::new(cause)) }
+    }
+}
+
+impl EngineError for Error {
+    fn engine_error(&self) -> Option<&tenantry_kv::Error> {
+        self.cause.as_deref()
+    }
+}
+
+impl PartialEq for Error {
+    fn eq(&self, other: &Error) -> bool {
+        self.number() == other.number()
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}({}): {}", self.tag(), self.number(), self.detail)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.cause {
+            Some(cause) => write!(formatter, "{cause}"),
+            None => {
+                write!(formatter, "{}: {} (error {})", self.code.message(), self.detail, self.code.number())
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A name in a message: quoted, escaped, and cut if somebody sent 10 kB of it.
+pub(crate) fn shown(name: &str) -> String {
+    const SHOWN_CHARACTERS_MAX: usize = 80;
+    let mut characters = name.chars();
+    let begin: String = characters.by_ref().take(SHOWN_CHARACTERS_MAX).collect();
+    match characters.next() {
+        None => format!("{begin:?}"),
+        Some(_) => format!("{begin:?}... ({} bytes)", name.len()),
+    }
+}
+
+/// A limit in one form of words.
+pub(crate) fn limit(what: &str, found: usize, most: usize) -> Error {
+    Error::new(Code::LimitPassed, format!("{what}: {found}, the limit is {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_in_order() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+    }
+}

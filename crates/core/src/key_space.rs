@@ -1,0 +1,160 @@
+//! Where everything lies. The only place that puts key bytes together; `docs/key-layout.md` has them byte by byte.
+
+use bytes::Bytes;
+use tenantry_kv::tuple::{self, Element};
+use tenantry_kv::{KeyRange, Subspace};
+use uuid::Uuid;
+
+use crate::error::Result;
+
+/// The catalog's own tenant.
+pub(crate) const CATALOG_TENANT: u64 = 0;
+/// How many versions share one mark of a change: ten seconds of them.
+pub(crate) const CHANGED_BUCKET_VERSIONS: i64 = 10_000_000;
+
+/// The keys of a database, under its root prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct KeySpace {
+    root: Bytes,
+}
+
+impl KeySpace {
+    pub(crate) fn new(root: Bytes) -> KeySpace {
+        KeySpace { root }
+    }
+
+    pub(crate) fn root(&self) -> &Bytes {
+        &self.root
+    }
+
+    fn key(&self, elements: &[Element]) -> Result<Bytes> {
+        Ok(tuple::pack_after(&self.root, elements)?)
+    }
+
+    /// R 0
+    pub(crate) fn database_header(&self) -> Result<Bytes> {
+        self.key(&[0.into()])
+    }
+
+    /// R 1 0 name: the UUID of a schema.
+    pub(crate) fn schema_name(&self, name: &str) -> Result<Bytes> {
+        self.key(&[1.into(), 0.into(), name.into()])
+    }
+
+    /// R 1 0: every schema's name.
+    pub(crate) fn schema_names(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[1.into(), 0.into()])?))
+    }
+
+    /// R 1 1 UUID version: a schema.
+    pub(crate) fn schema(&self, uuid: Uuid, version: u32) -> Result<Bytes> {
+        self.key(&[1.into(), 1.into(), uuid.into(), version.into()])
+    }
+
+    /// R 2 0: the last tenant id that was given.
+    pub(crate) fn tenant_last_id(&self) -> Result<Bytes> {
+        self.key(&[2.into(), 0.into()])
+    }
+
+    /// R 2 1 name: the id of a tenant.
+    pub(crate) fn tenant_name(&self, name: &str) -> Result<Bytes> {
+        self.key(&[2.into(), 1.into(), name.into()])
+    }
+
+    /// R 2 1: every tenant's name.
+    pub(crate) fn tenant_names(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[2.into(), 1.into()])?))
+    }
+
+    /// R 2 2 id: what the catalog says of a tenant.
+    pub(crate) fn tenant(&self, id: u64) -> Result<Bytes> {
+        self.key(&[2.into(), 2.into(), tenant_element(id)])
+    }
+
+    /// R 5: the runner's slots.
+    pub(crate) fn runner_slots(&self) -> Result<Bytes> {
+        self.key(&[5.into()])
+    }
+
+    /// R 6 bucket tenant: the tenant changed about then.
+    pub(crate) fn changed(&self, read_version: i64, tenant: u64) -> Result<Bytes> {
+        self.key(&[6.into(), (read_version / CHANGED_BUCKET_VERSIONS).into(), tenant_element(tenant)])
+    }
+
+    /// R 9 id
+    pub(crate) fn tenant_keys(&self, id: u64) -> Result<TenantKeys> {
+        Ok(TenantKeys { prefix: self.key(&[9.into(), tenant_element(id)])? })
+    }
+}
+
+fn tenant_element(id: u64) -> Element {
+    // Ids are counted from 1; none ever comes near the bound.
+    Element::Int(i64::try_from(id).unwrap_or(i64::MAX))
+}
+
+/// The keys of one tenant: every one of them begins with the tenant's prefix.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantKeys {
+    prefix: Bytes,
+}
+
+impl TenantKeys {
+    /// Every key of the tenant.
+    pub(crate) fn everything(&self) -> KeyRange {
+        Subspace::new(self.prefix.clone()).keys()
+    }
+
+    fn key(&self, elements: &[Element]) -> Result<Bytes> {
+        Ok(tuple::pack_after(&self.prefix, elements)?)
+    }
+
+    /// 0
+    pub(crate) fn header(&self) -> Result<Bytes> {
+        self.key(&[0.into()])
+    }
+
+    /// 1 type
+    pub(crate) fn records(&self, type_id: u32) -> Result<Bytes> {
+        self.key(&[1.into(), type_id.into()])
+    }
+
+    /// 2 index
+    pub(crate) fn index(&self, index_id: u32) -> Result<Bytes> {
+        self.key(&[2.into(), index_id.into()])
+    }
+
+    /// 4 0
+    pub(crate) fn log_head(&self) -> Result<Bytes> {
+        self.key(&[4.into(), 0.into()])
+    }
+
+    /// 4 1 bucket incarnation stamp part: the key of one part of the log entry of the transaction that writes it, as the operand of a stamped key.
+    pub(crate) fn log_entry(&self, bucket: u32, incarnation: u32, part: u16) -> Result<Bytes> {
+        let stamp = Element::Versionstamp { stamp: None, user_version: part };
+        let elements = [4.into(), 1.into(), bucket.into(), incarnation.into(), stamp];
+        Ok(tuple::pack_with_versionstamp_after(&self.prefix, &elements)?)
+    }
+
+    /// 6 0 name
+    pub(crate) fn counter(&self, name: &str) -> Result<Bytes> {
+        self.key(&[6.into(), 0.into(), name.into()])
+    }
+
+    /// 6 1 name
+    pub(crate) fn sequence(&self, name: &str) -> Result<Bytes> {
+        self.key(&[6.into(), 1.into(), name.into()])
+    }
+
+    /// 7: the application's own keys follow as they are.
+    pub(crate) fn raw(&self) -> Result<Bytes> {
+        self.key(&[7.into()])
+    }
+}
+
+/// A key behind a prefix.
+pub(crate) fn behind(prefix: &[u8], rest: &[u8]) -> Bytes {
+    let mut key = Vec::with_capacity(prefix.len() + rest.len() + 1);
+    key.extend_from_slice(prefix);
+    key.extend_from_slice(rest);
+    key.into()
+}

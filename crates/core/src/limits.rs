@@ -1,0 +1,64 @@
+//! Every limit of the record layer, in one place. They are checked before an engine sees anything, and leave room under the engine's own.
+
+/// The longest name of a schema, record type, field, index, tenant, counter or sequence, in bytes of UTF-8.
+pub const NAME_SIZE_BYTES_MAX: usize = 255;
+/// The most record types in a schema.
+pub const RECORD_TYPES_MAX: usize = 256;
+/// The most fields in a record type or struct, counting those of the structs in it.
+pub const FIELDS_MAX: usize = 1_000;
+/// The highest id that a field can have: what fits the wire format's key in two bytes.
+pub const FIELD_ID_MAX: u32 = 2_047;
+/// The most indexes of a record type.
+pub const INDEXES_MAX: usize = 64;
+/// The most columns of a primary key or index.
+pub const COLUMNS_MAX: usize = 16;
+/// The most values of an enum.
+pub const ENUM_VALUES_MAX: usize = 1_000;
+/// How deep lists and structs may be nested in a field's type, and values in a record.
+pub const TYPE_DEPTH_MAX: usize = 8;
+/// A schema as stored, in bytes.
+pub const SCHEMA_SIZE_BYTES_MAX: usize = 90_000;
+/// A schema file, in bytes.
+pub const SCHEMA_FILE_SIZE_BYTES_MAX: usize = 1_000_000;
+
+/// The payload of one record, in bytes.
+pub const RECORD_SIZE_BYTES_MAX: usize = 1_000_000;
+/// What one key of a record holds of it, in bytes; the rest goes into further parts.
+pub const RECORD_PART_SIZE_BYTES: usize = 90_000;
+/// The packed columns of a primary key or of an index entry, in bytes: the engine's limit on keys less prefixes and room for both in one entry.
+pub const KEY_COLUMNS_SIZE_BYTES_MAX: usize = 4_500;
+/// What one transaction may write, in bytes of records and raw keys and values. Its log entry and its index entries come on top, under the engine's ten million.
+pub const WRITE_SIZE_BYTES_MAX: usize = 2_500_000;
+/// The most changes in one transaction: what the two bytes of an ordinal can count.
+pub const CHANGES_MAX: usize = 50_000;
+/// What one key of a change log entry holds, in bytes.
+pub const LOG_PART_SIZE_BYTES: usize = 90_000;
+/// A key of a tenant's own key-value space, in bytes.
+pub const RAW_KEY_SIZE_BYTES_MAX: usize = 9_900;
+/// A value of a tenant's own key-value space, in bytes.
+pub const RAW_VALUE_SIZE_BYTES_MAX: usize = tenantry_kv::limits::VALUE_SIZE_BYTES_MAX;
+
+/// An expression, in bytes.
+pub const EXPRESSION_SIZE_BYTES_MAX: usize = 8_192;
+/// How deep an expression may be nested.
+pub const EXPRESSION_DEPTH_MAX: usize = 24;
+/// The most nodes of an expression.
+pub const EXPRESSION_NODES_MAX: usize = 1_000;
+
+/// The rows of a page when the query does not say.
+pub const PAGE_ROWS_DEFAULT: usize = 100;
+/// The most rows of a page.
+pub const PAGE_ROWS_MAX: usize = 10_000;
+/// The bytes of records after which a page ends early.
+pub const PAGE_SIZE_BYTES: usize = 4_000_000;
+/// The entries that one page looks at before it ends early, with a token to go on.
+pub const SCANNED_MAX: usize = 20_000;
+/// The records that a query without a fitting index may look at to sort them.
+pub const SORTED_MAX: usize = 100_000;
+/// The columns of an order.
+pub const ORDER_COLUMNS_MAX: usize = 8;
+
+/// A JSON document from outside, in bytes.
+pub const JSON_SIZE_BYTES_MAX: usize = 4_000_000;
+/// Tenants on one page of a listing.
+pub const TENANTS_PAGE_ROWS_MAX: usize = 10_000;

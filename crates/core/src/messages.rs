@@ -1,0 +1,153 @@
+//! What is stored beside records, as protobuf messages. Fields are only ever added.
+
+use prost::Message;
+
+use crate::error::{Code, Error, Result};
+
+/// R 0: the database's own header.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DatabaseHeader {
+    /// The form of everything under R.
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) uuid: Vec<u8>,
+    #[prost(int64, tag = "4")]
+    pub(crate) created_us: i64,
+    /// The keys that seal tokens, the newest last.
+    #[prost(message, repeated, tag = "5")]
+    pub(crate) secrets: Vec<Secret>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Secret {
+    #[prost(uint32, tag = "1")]
+    pub(crate) id: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) key: Vec<u8>,
+}
+
+/// R 2 2 id: what the catalog says of a tenant.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TenantEntry {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) uuid: Vec<u8>,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(int64, tag = "3")]
+    pub(crate) created_us: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) schema_uuid: Vec<u8>,
+    #[prost(string, tag = "5")]
+    pub(crate) schema_name: String,
+}
+
+/// R 9 id 0: what every transaction on the tenant checks.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TenantHeader {
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) uuid: Vec<u8>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) incarnation: u32,
+    /// Tokens of another epoch are no longer valid.
+    #[prost(uint32, tag = "4")]
+    pub(crate) token_epoch: u32,
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) schema_uuid: Vec<u8>,
+    #[prost(uint32, tag = "6")]
+    pub(crate) schema_version: u32,
+    /// How many parts the change log is spread over.
+    #[prost(uint32, tag = "7")]
+    pub(crate) log_buckets: u32,
+}
+
+/// One entry of a tenant's change log: everything that one transaction changed. Its stamp is in its key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LogEntry {
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+    #[prost(int64, tag = "2")]
+    pub(crate) wall_us: i64,
+    #[prost(string, tag = "3")]
+    pub(crate) actor: String,
+    #[prost(string, tag = "4")]
+    pub(crate) request_id: String,
+    #[prost(uint32, tag = "5")]
+    pub(crate) schema_version: u32,
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) operations: Vec<LogOperation>,
+}
+
+/// One change, in the order in which it was made.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct LogOperation {
+    #[prost(uint32, tag = "1")]
+    pub(crate) ordinal: u32,
+    #[prost(oneof = "Change", tags = "2, 3, 4, 5, 6, 7")]
+    pub(crate) change: Option<Change>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum Change {
+    #[prost(message, tag = "2")]
+    RecordPut(RecordChange),
+    #[prost(message, tag = "3")]
+    RecordDelete(RecordChange),
+    #[prost(message, tag = "4")]
+    Set(RawChange),
+    #[prost(message, tag = "5")]
+    Clear(RawChange),
+    #[prost(message, tag = "6")]
+    ClearRange(RawChange),
+    #[prost(message, tag = "7")]
+    Atomic(RawChange),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RecordChange {
+    #[prost(uint32, tag = "1")]
+    pub(crate) type_id: u32,
+    /// The packed primary key.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) key: bytes::Bytes,
+    /// The new payload; empty for a deletion.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) payload: bytes::Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RawChange {
+    /// Relative to the part of the tenant that `space` names; for the catalog, to the database's root.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) key: bytes::Bytes,
+    /// The value, the operand, or the end of a range.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) value: bytes::Bytes,
+    /// FoundationDB's code of an atomic operation.
+    #[prost(uint32, tag = "3")]
+    pub(crate) mutation: u32,
+    #[prost(enumeration = "Space", tag = "4")]
+    pub(crate) space: i32,
+}
+
+/// The part of a tenant that a raw change lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Space {
+    /// The application's own keys.
+    Raw = 0,
+    Counters = 1,
+    Sequences = 2,
+    /// The database's catalog, for tenant 0.
+    Catalog = 3,
+}
+
+/// Reads a message.
+pub(crate) fn read<M: Message + Default>(bytes: &[u8], what: &str) -> Result<M> {
+    M::decode(bytes)
+        .map_err(|error| Error::new(Code::StoredDataInvalid, format!("{what} cannot be read: {error}")))
+}

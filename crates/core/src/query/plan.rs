@@ -1,0 +1,191 @@
+//! The choice of a path.
+
+use bytes::Bytes;
+use tenantry_kv::tuple::{self, Element};
+
+use super::Order;
+use crate::error::Result;
+use crate::expression::{Comparison, Expression, Node, TextTest};
+use crate::key_form;
+use crate::key_space::behind;
+use crate::schema::{Index, RecordType};
+use crate::tenant::rest_of_key;
+use crate::value::Value;
+
+/// How to find the records.
+pub(super) struct Plan<'a> {
+    /// `None` for the primary key.
+    pub(super) index: Option<&'a Index>,
+    /// The part of the path to scan, relative to its prefix.
+    pub(super) begin: Bytes,
+    pub(super) end: Bytes,
+    pub(super) is_reverse: bool,
+    /// Whether the order has to be made in memory.
+    pub(super) is_sorted: bool,
+    pub(super) bounds: Vec<String>,
+}
+
+/// What the filter says of one field by itself.
+#[derive(Default)]
+struct Bounds {
+    equal: Option<Element>,
+    lower: Option<(Element, bool)>,
+    upper: Option<(Element, bool)>,
+    prefix: Option<String>,
+}
+
+/// The first byte behind those of a value that is there: nil is a zero byte.
+const BEHIND_NIL: u8 = 1;
+/// Behind every element.
+const BEHIND_ALL: u8 = 0xff;
+
+pub(super) fn choose<'a>(
+    record_type: &'a RecordType,
+    filter: Option<&Expression>,
+    order: &[Order],
+) -> Result<Plan<'a>> {
+    let mut best = plan_path(record_type, None, filter, order)?;
+    for index in &record_type.indexes {
+        let candidate = plan_path(record_type, Some(index), filter, order)?;
+        if candidate.0 > best.0 {
+            best = candidate;
+        }
+    }
+    Ok(best.1)
+}
+
+/// A path with what it is worth: two for each column bound by equality, one for a range, doubled; three for the order; one less for an index, which reads each
+/// record by itself.
+fn plan_path<'a>(
+    record_type: &'a RecordType,
+    index: Option<&'a Index>,
+    filter: Option<&Expression>,
+    order: &[Order],
+) -> Result<(i64, Plan<'a>)> {
+    let columns: Vec<&String> = match index {
+        Some(index) => index.columns.iter().chain(rest_of_key(record_type, index)).collect(),
+        None => record_type.primary_key.iter().collect(),
+    };
+    // Behind the columns of a unique entry there may be nothing, so only they can be bound.
+    let bindable = index.map_or(columns.len(), |index| index.columns.len());
+    let mut equal = Vec::new();
+    let mut bounds = Vec::new();
+    let mut range = None;
+    for column in &columns[..bindable] {
+        let Some(filter) = filter else { break };
+        let found = bounds_of(record_type, filter, column)?;
+        if let Some(element) = found.equal {
+            bounds.push(format!("{column} = {}", shown(&element)));
+            equal.push(element);
+            continue;
+        }
+        if found.lower.is_some() || found.upper.is_some() || found.prefix.is_some() {
+            range = Some((*column, found));
+        }
+        break;
+    }
+    let prefix = tuple::pack(&equal)?;
+    let (mut begin, mut end) = (prefix.clone(), behind(&prefix, &[BEHIND_ALL]));
+    if let Some((column, found)) = &range {
+        (begin, end) = range_of(&prefix, column, found, &mut bounds)?;
+    }
+    let (gives_order, is_reverse) = order_of(&columns, equal.len(), order);
+    let worth = 2 * (2 * equal.len() as i64 + i64::from(range.is_some()))
+        + if gives_order && !order.is_empty() { 3 } else { 0 }
+        - i64::from(index.is_some());
+    Ok((worth, Plan { index, begin, end, is_reverse, is_sorted: !gives_order, bounds }))
+}
+
+/// Whether the path gives the order: its columns behind those that are bound to one value, all up or all down.
+fn order_of(columns: &[&String], equal: usize, order: &[Order]) -> (bool, bool) {
+    let is_reverse = order.first().is_some_and(|column| column.is_descending);
+    let bound = &columns[..equal];
+    let free = order.iter().filter(|column| !bound.contains(&&column.field));
+    let mut path = columns[equal..].iter();
+    for column in free {
+        match path.next() {
+            Some(next) if **next == column.field && column.is_descending == is_reverse => {}
+            // Behind the whole primary key there are no ties left to order.
+            None => break,
+            _ => return (false, false),
+        }
+    }
+    (true, is_reverse)
+}
+
+fn bounds_of(record_type: &RecordType, filter: &Expression, column: &str) -> Result<Bounds> {
+    let field_type = &record_type.field(column)?.field_type;
+    let is_column = |node: &Node| matches!(node, Node::Field(path) if path.len() == 1 && path[0] == *column);
+    let mut bounds = Bounds::default();
+    for node in filter.conjuncts() {
+        match node {
+            Node::Compare(comparison, left, right) => {
+                let (comparison, literal) = match (&**left, &**right) {
+                    (field, Node::Literal(literal)) if is_column(field) => (*comparison, literal),
+                    (Node::Literal(literal), field) if is_column(field) => (comparison.mirrored(), literal),
+                    _ => continue,
+                };
+                // A literal of another numeric type compares, but has no place in the key.
+                let Ok(element) = key_form::element(literal.as_ref(), field_type) else { continue };
+                match comparison {
+                    Comparison::Equal => bounds.equal = Some(element),
+                    _ if literal.is_none() => {}
+                    Comparison::Less => bounds.upper = Some((element, false)),
+                    Comparison::LessOrEqual => bounds.upper = Some((element, true)),
+                    Comparison::Greater => bounds.lower = Some((element, false)),
+                    Comparison::GreaterOrEqual => bounds.lower = Some((element, true)),
+                    Comparison::NotEqual => {}
+                }
+            }
+            Node::Text(TextTest::StartsWith, text, part) if is_column(text) => {
+                if let Node::Literal(Some(Value::String(prefix))) = &**part {
+                    bounds.prefix = Some(prefix.clone());
+                }
+            }
+            field if is_column(field) => bounds.equal = Some(Element::Bool(true)),
+            _ => {}
+        }
+    }
+    Ok(bounds)
+}
+
+fn range_of(prefix: &[u8], column: &str, found: &Bounds, bounds: &mut Vec<String>) -> Result<(Bytes, Bytes)> {
+    let packed = |element: &Element| tuple::pack_after(prefix, std::slice::from_ref(element));
+    let mut begin = behind(prefix, &[BEHIND_NIL]);
+    let mut end = behind(prefix, &[BEHIND_ALL]);
+    if let Some(text) = &found.prefix {
+        // Without the zero byte that ends it.
+        let whole = packed(&Element::String(text.clone()))?;
+        begin = whole.slice(..whole.len() - 1);
+        end = tuple::prefix_end(&begin).unwrap_or(end);
+        bounds.push(format!("{column} begins with {text:?}"));
+        return Ok((begin, end));
+    }
+    if let Some((element, is_included)) = &found.lower {
+        begin = packed(element)?;
+        if !is_included {
+            begin = behind(&begin, &[BEHIND_ALL]);
+        }
+        bounds.push(format!("{column} {} {}", if *is_included { ">=" } else { ">" }, shown(element)));
+    }
+    if let Some((element, is_included)) = &found.upper {
+        end = packed(element)?;
+        if *is_included {
+            end = behind(&end, &[BEHIND_ALL]);
+        }
+        bounds.push(format!("{column} {} {}", if *is_included { "<=" } else { "<" }, shown(element)));
+    }
+    Ok((begin, end))
+}
+
+fn shown(element: &Element) -> String {
+    match element {
+        Element::Nil => "null".to_owned(),
+        Element::Int(value) => value.to_string(),
+        Element::Double(value) => value.to_string(),
+        Element::Bool(value) => value.to_string(),
+        Element::String(value) => crate::error::shown(value),
+        Element::Uuid(value) => value.to_string(),
+        _ => "...".to_owned(),
+    }
+}

@@ -1,0 +1,141 @@
+//! Continuation tokens: sealed, so that nobody reads or makes one, and bound to the tenant, the query and the path.
+//!
+//! A token is base64url of: `01`, the id of the secret (4 bytes, big-endian), a nonce (12 bytes), and the position with what it belongs to, sealed with
+//! ChaCha20-Poly1305.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use bytes::Bytes;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use prost::Message;
+use twox_hash::XxHash3_64;
+
+use super::Query;
+use super::plan::Plan;
+use crate::error::{Code, Error, Result};
+use crate::messages::Secret;
+use crate::tenant::TenantTransaction;
+
+const FORMAT: u8 = 1;
+const HEAD_BYTES: usize = 17;
+/// No token is ever longer: a position is a key.
+const TEXT_SIZE_BYTES_MAX: usize = 20_000;
+
+#[derive(Clone, PartialEq, Message)]
+struct Contents {
+    #[prost(bytes = "vec", tag = "1")]
+    tenant: Vec<u8>,
+    #[prost(fixed64, tag = "2")]
+    query: u64,
+    #[prost(uint32, tag = "3")]
+    path: u32,
+    #[prost(bytes = "bytes", tag = "4")]
+    position: Bytes,
+    #[prost(uint32, tag = "5")]
+    epoch: u32,
+    #[prost(uint32, tag = "6")]
+    schema_version: u32,
+}
+
+pub(super) fn seal(
+    transaction: &TenantTransaction,
+    query: &Query,
+    plan: &Plan<'_>,
+    position: &Bytes,
+) -> Result<String> {
+    let inner = &transaction.tenant().database.inner;
+    let secret = inner.newest_secret()?;
+    let header = transaction.header();
+    let contents = Contents {
+        tenant: header.uuid.clone(),
+        query: identity(query),
+        path: path_of(plan),
+        position: position.clone(),
+        epoch: header.token_epoch,
+        schema_version: header.schema_version,
+    };
+    let mut head = vec![FORMAT];
+    head.extend_from_slice(&secret.id.to_be_bytes());
+    let mut nonce = [0; 12];
+    inner.env.entropy.fill(&mut nonce);
+    head.extend_from_slice(&nonce);
+    let payload = Payload { msg: &contents.encode_to_vec(), aad: &head };
+    let sealed = cipher(secret)?
+        .encrypt(&Nonce::from(nonce), payload)
+        .map_err(|_| Error::new(Code::StoredDataInvalid, "the token could not be sealed"))?;
+    head.extend_from_slice(&sealed);
+    Ok(BASE64.encode(head))
+}
+
+pub(super) fn open(
+    transaction: &TenantTransaction,
+    query: &Query,
+    plan: &Plan<'_>,
+    text: &str,
+) -> Result<Bytes> {
+    let damaged = || {
+        Error::new(Code::TokenDamaged, "take the token as the page before gave it, or begin anew without one")
+    };
+    if text.len() > TEXT_SIZE_BYTES_MAX {
+        return Err(damaged());
+    }
+    let bytes = BASE64.decode(text).map_err(|_| damaged())?;
+    let (head, sealed) = bytes.split_at_checked(HEAD_BYTES).ok_or_else(damaged)?;
+    if head[0] != FORMAT {
+        return Err(damaged());
+    }
+    let id = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&head[5..]);
+    let inner = &transaction.tenant().database.inner;
+    let secret = inner.secret(id).ok_or_else(damaged)?;
+    let payload = Payload { msg: sealed, aad: head };
+    let opened = cipher(secret)?.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
+    let contents = Contents::decode(&opened[..]).map_err(|_| damaged())?;
+    let header = transaction.header();
+    if contents.tenant != header.uuid {
+        return Err(Error::new(Code::TokenOfAnotherTenant, "a token is good for the tenant that gave it"));
+    }
+    if contents.query != identity(query) {
+        let detail = "the type, the filter and the order have to be those of the page before";
+        return Err(Error::new(Code::TokenOfAnotherQuery, detail));
+    }
+    if (contents.epoch, contents.schema_version, contents.path)
+        != (header.token_epoch, header.schema_version, path_of(plan))
+    {
+        return Err(Error::new(
+            Code::TokenExpired,
+            "the tenant's schema or tokens have changed since: begin anew without one",
+        ));
+    }
+    Ok(contents.position)
+}
+
+fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {
+    let key = Key::try_from(&secret.key[..]).map_err(|_| {
+        Error::new(Code::StoredDataInvalid, "a secret in the database's header has not 32 bytes")
+    })?;
+    Ok(ChaCha20Poly1305::new(&key))
+}
+
+/// What a token has to come back with: type, filter and order.
+fn identity(query: &Query) -> u64 {
+    let mut text = Vec::new();
+    let mut part = |bytes: &[u8]| {
+        text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        text.extend_from_slice(bytes);
+    };
+    part(query.record_type.as_bytes());
+    part(query.filter.as_deref().unwrap_or_default().as_bytes());
+    for column in &query.order {
+        part(column.field.as_bytes());
+        part(&[u8::from(column.is_descending)]);
+    }
+    XxHash3_64::oneshot(&text)
+}
+
+fn path_of(plan: &Plan<'_>) -> u32 {
+    let index = plan.index.map_or(0, |index| index.id);
+    index.wrapping_mul(2).wrapping_add(u32::from(plan.is_sorted))
+}

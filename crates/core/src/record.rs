@@ -1,0 +1,351 @@
+//! Records, their keys and their versions.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use serde_json::Value as Json;
+use tenantry_kv::Versionstamp;
+use tenantry_kv::tuple::Element;
+
+use crate::error::{Code, Error, Result, limit, shown};
+use crate::key_form;
+use crate::limits::TYPE_DEPTH_MAX;
+use crate::schema::RecordType;
+use crate::value::{FieldType, Name, Value, check_fields, fields_from_json};
+use crate::wire::Unknown;
+
+/// A record: named values. What is missing is missing.
+///
+/// ```
+/// use tenantry_core::Record;
+///
+/// let film = Record::new().with("title", "Heat").with("rating", 8.2);
+/// assert_eq!(film.get("title"), Some(&"Heat".into()));
+/// assert_eq!(film.get("director"), None);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub(crate) values: Vec<(Name, Value)>,
+    pub(crate) unknown: Vec<Unknown>,
+    pub(crate) version: Option<RecordVersion>,
+}
+
+/// Two records are equal when their values are, whatever the order of their fields.
+impl PartialEq for Record {
+    fn eq(&self, other: &Record) -> bool {
+        self.values.len() == other.values.len()
+            && self.values.iter().all(|(name, value)| other.get(name) == Some(value))
+            && self.unknown == other.unknown
+    }
+}
+
+impl Record {
+    /// A record without values.
+    pub fn new() -> Record {
+        Record::default()
+    }
+
+    /// The same with a value more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Record {
+        self.set(name, value);
+        self
+    }
+
+    /// Sets a value.
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
+        let value = value.into();
+        match self.values.iter_mut().find(|(known, _)| **known == *name) {
+            Some((_, slot)) => *slot = value,
+            None => self.values.push((name.into(), value)),
+        }
+    }
+
+    /// Takes a value out.
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        let place = self.values.iter().position(|(known, _)| **known == *name)?;
+        Some(self.values.remove(place).1)
+    }
+
+    /// The value of a field.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.iter().find(|(known, _)| **known == *name).map(|(_, value)| value)
+    }
+
+    /// The fields that are there, in the schema's order for a record that was read.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// When it was written; `None` for a record that was not read from a database, or that this very transaction wrote.
+    pub fn version(&self) -> Option<RecordVersion> {
+        self.version
+    }
+
+    /// Reads a record from JSON.
+    ///
+    /// # Errors
+    ///
+    /// 20032 naming the field that does not fit.
+    pub fn from_json(json: &Json, record_type: &RecordType) -> Result<Record> {
+        let Some(object) = json.as_object() else {
+            return Err(Error::new(Code::RecordInvalid, "a record is an object: {\"field\": value}"));
+        };
+        let values = fields_from_json(object, &record_type.fields, "", TYPE_DEPTH_MAX)?;
+        Ok(Record { values, ..Record::default() })
+    }
+
+    /// The record in JSON.
+    pub fn to_json(&self) -> Json {
+        Json::Object(self.values.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect())
+    }
+
+    /// Fails unless the record fits the type.
+    ///
+    /// # Errors
+    ///
+    /// 20032 naming the field.
+    pub fn check(&self, record_type: &RecordType) -> Result<()> {
+        check_fields(&self.values, &record_type.fields, "")
+    }
+
+    /// The record's primary key.
+    ///
+    /// # Errors
+    ///
+    /// 20032 when a field of it is missing or of another type.
+    pub fn primary_key(&self, record_type: &RecordType) -> Result<PrimaryKey> {
+        let values = record_type.primary_key.iter().map(|name| {
+            self.get(name).cloned().ok_or_else(|| {
+                Error::new(
+                    Code::RecordInvalid,
+                    format!("the field {} of the primary key is missing", shown(name)),
+                )
+            })
+        });
+        Ok(PrimaryKey { values: values.collect::<Result<_>>()? })
+    }
+
+    /// The elements of some columns.
+    pub(crate) fn elements(&self, columns: &[String], record_type: &RecordType) -> Result<Vec<Element>> {
+        let element = |name: &String| key_form::element(self.get(name), &record_type.field(name)?.field_type);
+        columns.iter().map(element).collect()
+    }
+}
+
+/// The values of a primary key, in its order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PrimaryKey {
+    /// One value for each field of the key.
+    pub values: Vec<Value>,
+}
+
+impl PrimaryKey {
+    /// The key of a type whose primary key is one field.
+    pub fn of(value: impl Into<Value>) -> PrimaryKey {
+        PrimaryKey { values: vec![value.into()] }
+    }
+
+    /// Reads a key from a text: the value itself for a key of one field, a JSON list for a longer one.
+    ///
+    /// # Errors
+    ///
+    /// 20033 for a list of another length or a value of another type.
+    pub fn parse(text: &str, record_type: &RecordType) -> Result<PrimaryKey> {
+        if let [name] = &record_type.primary_key[..] {
+            let field = record_type.field(name)?;
+            return Ok(PrimaryKey { values: vec![parse_text(text, &field.field_type, name)?] });
+        }
+        let asks = format!(
+            "the key of {} is a JSON list: [{}]",
+            shown(&record_type.name),
+            record_type.primary_key.join(", ")
+        );
+        let json = crate::json::parse_json(text).map_err(|_| Error::new(Code::KeyInvalid, asks.clone()))?;
+        let Some(elements) = json.as_array().filter(|list| list.len() == record_type.primary_key.len())
+        else {
+            return Err(Error::new(Code::KeyInvalid, asks));
+        };
+        let pairs = record_type.primary_key.iter().zip(elements);
+        let read = pairs.map(|(name, json)| {
+            Value::from_json(json, &record_type.field(name)?.field_type, name)
+                .map_err(|error| Error::new(Code::KeyInvalid, error.detail()))
+        });
+        Ok(PrimaryKey { values: read.collect::<Result<_>>()? })
+    }
+
+    /// The elements of the key.
+    pub(crate) fn elements(&self, record_type: &RecordType) -> Result<Vec<Element>> {
+        if self.values.len() != record_type.primary_key.len() {
+            let detail = format!(
+                "the key of {} has {} values ({}), not {}",
+                shown(&record_type.name),
+                record_type.primary_key.len(),
+                record_type.primary_key.join(", "),
+                self.values.len()
+            );
+            return Err(Error::new(Code::KeyInvalid, detail));
+        }
+        let pairs = record_type.primary_key.iter().zip(&self.values);
+        pairs
+            .map(|(name, value)| key_form::element(Some(value), &record_type.field(name)?.field_type))
+            .collect()
+    }
+}
+
+impl fmt::Display for PrimaryKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.values[..] {
+            [value] => formatter.write_str(&shown(&value.to_string())),
+            values => {
+                let shown: Vec<String> = values.iter().map(|value| shown(&value.to_string())).collect();
+                write!(formatter, "[{}]", shown.join(", "))
+            }
+        }
+    }
+}
+
+/// A value of a type from a text that holds nothing else.
+fn parse_text(text: &str, field_type: &FieldType, name: &str) -> Result<Value> {
+    let json = match field_type {
+        FieldType::Bool | FieldType::Int | FieldType::Float => {
+            crate::json::parse_json(text).map_err(|_| {
+                Error::new(
+                    Code::KeyInvalid,
+                    format!("the field {} takes a {}, not {}", shown(name), field_type.name(), shown(text)),
+                )
+            })?
+        }
+        _ => Json::String(text.to_owned()),
+    };
+    Value::from_json(&json, field_type, name).map_err(|error| Error::new(Code::KeyInvalid, error.detail()))
+}
+
+/// The keys of one record.
+pub(crate) struct RecordKeys {
+    /// The key without the number of the part.
+    pub(crate) prefix: Bytes,
+    /// The packed primary key.
+    pub(crate) packed: Bytes,
+}
+
+impl RecordKeys {
+    pub(crate) fn part(&self, part: u16) -> Result<Bytes> {
+        Ok(tenantry_kv::tuple::pack_after(&self.prefix, &[Element::Int(i64::from(part))])?)
+    }
+}
+
+/// When a record was written: unique for every change in the database, and increasing with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordVersion {
+    /// Counts how often the tenant moved to another database: versions compare across moves.
+    pub incarnation: u32,
+    /// The stamp of the transaction.
+    pub stamp: Versionstamp,
+    /// The place of the change in the transaction.
+    pub ordinal: u16,
+}
+
+impl RecordVersion {
+    fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&self.incarnation.to_be_bytes());
+        bytes[4..14].copy_from_slice(self.stamp.as_bytes());
+        bytes[14..].copy_from_slice(&self.ordinal.to_be_bytes());
+        bytes
+    }
+}
+
+impl fmt::Display for RecordVersion {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_bytes().iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl FromStr for RecordVersion {
+    type Err = Error;
+
+    /// Reads what [`Display`](fmt::Display) writes: 32 hexadecimal digits.
+    fn from_str(text: &str) -> Result<RecordVersion> {
+        let number = match text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            true => u128::from_str_radix(text, 16).ok(),
+            false => None,
+        };
+        let Some(number) = number else {
+            return Err(Error::new(
+                Code::ConditionFailed,
+                format!("{} is no record version: 32 hexadecimal digits", shown(text)),
+            ));
+        };
+        let bytes = number.to_be_bytes();
+        let (mut incarnation, mut stamp, mut ordinal) = ([0; 4], [0; 10], [0; 2]);
+        incarnation.copy_from_slice(&bytes[..4]);
+        stamp.copy_from_slice(&bytes[4..14]);
+        ordinal.copy_from_slice(&bytes[14..]);
+        Ok(RecordVersion {
+            incarnation: u32::from_be_bytes(incarnation),
+            stamp: Versionstamp::from_bytes(stamp),
+            ordinal: u16::from_be_bytes(ordinal),
+        })
+    }
+}
+
+/// A record as stored: `01`, incarnation (4 bytes), stamp (10), ordinal (2), number of further parts (2), first bytes of the payload; then one key for each
+/// further part, which holds bytes of the payload alone. All numbers are big-endian.
+pub(crate) mod frame {
+    use super::*;
+
+    /// The form of the frame.
+    const FORMAT: u8 = 1;
+    /// Where the stamp stands.
+    pub(crate) const STAMP_POSITION: usize = 5;
+    pub(crate) const SIZE_BYTES: usize = 19;
+
+    /// What part 0 says.
+    pub(crate) struct Frame<'a> {
+        pub(crate) version: RecordVersion,
+        pub(crate) further_parts: u16,
+        pub(crate) payload: &'a [u8],
+    }
+
+    /// Part 0 with room for the stamp.
+    pub(crate) fn write(incarnation: u32, ordinal: u16, further_parts: u16, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SIZE_BYTES + payload.len() + 4);
+        bytes.push(FORMAT);
+        bytes.extend_from_slice(&incarnation.to_be_bytes());
+        bytes.extend_from_slice(&[0; 10]);
+        bytes.extend_from_slice(&ordinal.to_be_bytes());
+        bytes.extend_from_slice(&further_parts.to_be_bytes());
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    pub(crate) fn read(bytes: &[u8]) -> Result<Frame<'_>> {
+        let damaged = |what: &str| Error::new(Code::StoredDataInvalid, format!("a record's frame {what}"));
+        let Some((head, payload)) = bytes.split_at_checked(SIZE_BYTES) else {
+            return Err(damaged("is too short"));
+        };
+        if head[0] != FORMAT {
+            return Err(damaged(&format!("has the format {}, this build reads {FORMAT}", head[0])));
+        }
+        let number = |from: usize| u16::from_be_bytes([head[from], head[from + 1]]);
+        let mut stamp = [0; 10];
+        stamp.copy_from_slice(&head[STAMP_POSITION..STAMP_POSITION + 10]);
+        let version = RecordVersion {
+            incarnation: u32::from_be_bytes([head[1], head[2], head[3], head[4]]),
+            stamp: Versionstamp::from_bytes(stamp),
+            ordinal: number(15),
+        };
+        Ok(Frame { version, further_parts: number(17), payload })
+    }
+}
+
+/// Fails for a payload over the limit.
+pub(crate) fn check_payload(size_bytes: usize) -> Result<()> {
+    use crate::limits::RECORD_SIZE_BYTES_MAX;
+    match size_bytes <= RECORD_SIZE_BYTES_MAX {
+        true => Ok(()),
+        false => Err(limit("the bytes of a record", size_bytes, RECORD_SIZE_BYTES_MAX)),
+    }
+}

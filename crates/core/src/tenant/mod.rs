@@ -1,0 +1,202 @@
+//! A tenant, and transactions on it.
+
+mod counters;
+mod indexes;
+mod raw;
+mod records;
+mod transaction;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tenantry_kv::runner::Completed;
+use tenantry_kv::{EngineError, KvFuture};
+
+use crate::database::{Database, Schema, TenantInfo};
+use crate::error::{Error, Result};
+use crate::key_space::TenantKeys;
+use crate::record::{PrimaryKey, Record};
+
+pub(crate) use indexes::{primary_key_of, rest_of_key};
+pub use raw::{RawPage, RawRange};
+pub use records::Condition;
+pub use transaction::TenantTransaction;
+
+/// A tenant: a key space of its own, with records of its schema. Cheap to clone.
+///
+/// Every method that names records runs one transaction with retry; [`run`](Tenant::run) runs several operations in one.
+#[derive(Clone)]
+pub struct Tenant {
+    pub(crate) database: Database,
+    pub(crate) info: Arc<TenantInfo>,
+    pub(crate) keys: TenantKeys,
+}
+
+impl fmt::Debug for Tenant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Tenant({:?}, {})", self.info.name, self.info.uuid)
+    }
+}
+
+impl Database {
+    /// Creates a tenant with a schema.
+    ///
+    /// # Errors
+    ///
+    /// 20012 for a name that cannot be one, 20011 when it exists, 20020 when the schema does not.
+    pub async fn create_tenant(&self, name: &str, schema: &str) -> Result<Tenant> {
+        let info = self.add_tenant(name, schema).await?;
+        Tenant::new(self.clone(), info)
+    }
+
+    /// The tenant of a name.
+    ///
+    /// # Errors
+    ///
+    /// 20010.
+    pub async fn tenant(&self, name: &str) -> Result<Tenant> {
+        let info = self.find_tenant(name).await?;
+        Tenant::new(self.clone(), info)
+    }
+}
+
+impl Tenant {
+    fn new(database: Database, info: TenantInfo) -> Result<Tenant> {
+        let keys = database.inner.keys.tenant_keys(info.id)?;
+        Ok(Tenant { database, info: Arc::new(info), keys })
+    }
+
+    /// What the catalog says of it.
+    pub fn info(&self) -> &TenantInfo {
+        &self.info
+    }
+
+    /// The schema that its records follow.
+    ///
+    /// # Errors
+    ///
+    /// 20010 when the tenant has been deleted.
+    pub async fn schema(&self) -> Result<Arc<Schema>> {
+        self.read(|transaction| async move { Ok(transaction.schema().clone()) }).await
+    }
+
+    /// Runs `body` in a transaction and commits it, again and again until it has taken effect exactly once.
+    ///
+    /// `body` may be called several times and must have no effect outside its transaction that may not happen more than once.
+    ///
+    /// # Errors
+    ///
+    /// What `body` returned, unless it wraps an engine error that asks for a retry; 20010 when the tenant has been deleted; the engine's own, and those of
+    /// [`Runner::run`](tenantry_kv::runner::Runner::run).
+    pub async fn run<T, E, F, Fut>(&self, body: F) -> Result<T, E>
+    where
+        F: FnMut(TenantTransaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Error> + From<tenantry_kv::Error> + EngineError,
+    {
+        self.run_completed(body).await.map(|completed| completed.value)
+    }
+
+    /// As [`run`](Tenant::run), and tells the commit version and the number of attempts.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Tenant::run).
+    pub async fn run_completed<T, E, F, Fut>(&self, body: F) -> Result<Completed<T>, E>
+    where
+        F: FnMut(TenantTransaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Error> + From<tenantry_kv::Error> + EngineError,
+    {
+        let runner = &self.database.inner.runner;
+        // Each attempt's future makes the body's own once the transaction has begun: shared between them, never at the same time.
+        let body = Mutex::new(body);
+        runner
+            .run_completed(|transaction| {
+                let (body, tenant) = (&body, self.clone());
+                async move {
+                    let running = TenantTransaction::begin(tenant, transaction).await?;
+                    let work = start(body, running.clone());
+                    let value = work.await?;
+                    running.finish()?;
+                    Ok(value)
+                }
+            })
+            .await
+    }
+
+    /// Runs `body` for its reads alone: nothing it writes is committed.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Tenant::run), but for unknown outcomes, which there are none.
+    pub async fn read<T, E, F, Fut>(&self, body: F) -> Result<T, E>
+    where
+        F: FnMut(TenantTransaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Error> + From<tenantry_kv::Error> + EngineError,
+    {
+        let runner = &self.database.inner.runner;
+        let body = Mutex::new(body);
+        runner
+            .read(|transaction| {
+                let (body, tenant) = (&body, self.clone());
+                async move {
+                    let running = TenantTransaction::begin(tenant, transaction).await?;
+                    start(body, running).await
+                }
+            })
+            .await
+    }
+
+    /// Writes a record that must not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// 20031 when it does, 20034 for a unique index, 20032 for a record that does not fit its type, 20023; as [`run`](Tenant::run).
+    pub async fn insert(&self, record_type: &str, record: &Record) -> Result<()> {
+        self.run(|transaction| async move { transaction.insert(record_type, record).await }).await
+    }
+
+    /// Writes a record, whether or not it exists.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](Tenant::insert), but for 20031.
+    pub async fn put(&self, record_type: &str, record: &Record) -> Result<()> {
+        self.run(|transaction| async move { transaction.put(record_type, record).await }).await
+    }
+
+    /// The record of a key, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// 20023, 20033 for a key that does not fit; as [`run`](Tenant::run).
+    pub async fn get(&self, record_type: &str, key: &PrimaryKey) -> Result<Option<Record>> {
+        self.read(|transaction| async move { transaction.get(record_type, key).await }).await
+    }
+
+    /// Deletes the record of a key; false when there was none.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Tenant::get).
+    pub async fn delete(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
+        self.run(|transaction| async move { transaction.delete(record_type, key).await }).await
+    }
+
+    /// Fires when anything in the tenant has changed since now.
+    ///
+    /// # Errors
+    ///
+    /// 20010; 1032 when too many watches are outstanding.
+    pub async fn watch(&self) -> Result<KvFuture<()>> {
+        self.run(|transaction| async move { transaction.watch() }).await
+    }
+}
+
+fn start<F: FnMut(TenantTransaction) -> Fut, Fut>(body: &Mutex<F>, transaction: TenantTransaction) -> Fut {
+    let mut body = body.lock().unwrap_or_else(PoisonError::into_inner);
+    body(transaction)
+}

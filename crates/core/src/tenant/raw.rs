@@ -1,0 +1,215 @@
+//! The tenant's own key-value space.
+
+use bytes::Bytes;
+use tenantry_kv::{KvFuture, MutationType, RangeRequest};
+
+use super::transaction::TenantTransaction;
+use crate::database::mutation_code;
+use crate::error::{Code, Error, Result, limit};
+use crate::key_space::behind;
+use crate::limits::{PAGE_ROWS_MAX, RAW_KEY_SIZE_BYTES_MAX, RAW_VALUE_SIZE_BYTES_MAX};
+use crate::messages::{Change, RawChange, Space};
+
+/// A range of keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawRange {
+    /// The first key.
+    pub begin: Bytes,
+    /// The key to end before; `None` for the end of the space.
+    pub end: Option<Bytes>,
+    /// The most rows. Default 100; at most 10,000.
+    pub rows_max: usize,
+    /// Whether to read from the end.
+    pub reverse: bool,
+}
+
+impl RawRange {
+    /// The whole space.
+    pub fn all() -> RawRange {
+        RawRange { begin: Bytes::new(), end: None, rows_max: 100, reverse: false }
+    }
+
+    /// The keys from `begin` to `end` (exclusive).
+    pub fn new(begin: impl Into<Bytes>, end: impl Into<Bytes>) -> RawRange {
+        RawRange { begin: begin.into(), end: Some(end.into()), ..RawRange::all() }
+    }
+
+    /// The keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> RawRange {
+        let end = tenantry_kv::tuple::prefix_end(prefix);
+        RawRange { begin: Bytes::copy_from_slice(prefix), end, ..RawRange::all() }
+    }
+
+    /// The same with another bound on the rows.
+    #[must_use]
+    pub fn rows_max(mut self, rows_max: usize) -> RawRange {
+        self.rows_max = rows_max;
+        self
+    }
+
+    /// The same from the end.
+    #[must_use]
+    pub fn reverse(mut self, reverse: bool) -> RawRange {
+        self.reverse = reverse;
+        self
+    }
+}
+
+/// Some rows of a range.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawPage {
+    /// Keys, relative to the space, and values.
+    pub rows: Vec<(Bytes, Bytes)>,
+    /// The range to go on with, if there may be more.
+    pub next: Option<RawRange>,
+}
+
+impl TenantTransaction {
+    /// The value of a key of the tenant's own space.
+    ///
+    /// # Errors
+    ///
+    /// 20060 for a key that is too long; the engine's own.
+    pub async fn raw_get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        Ok(self.transaction.get(&self.raw_key(key)?, self.isolation()).await?)
+    }
+
+    /// Sets a key of the tenant's own space.
+    ///
+    /// # Errors
+    ///
+    /// 20060 for a key or value that is too long, or too much in one transaction.
+    pub fn raw_set(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let at = self.raw_key(key)?;
+        check_value(value)?;
+        self.change(Change::Set(change(key, value, Space::Raw)), at.len() + value.len())?;
+        self.transaction.set(&at, value);
+        Ok(())
+    }
+
+    /// Removes a key of the tenant's own space.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_set`](TenantTransaction::raw_set).
+    pub fn raw_clear(&self, key: &[u8]) -> Result<()> {
+        let at = self.raw_key(key)?;
+        self.change(Change::Clear(change(key, b"", Space::Raw)), at.len())?;
+        self.transaction.clear(&at);
+        Ok(())
+    }
+
+    /// Removes the keys from `begin` to `end` (exclusive).
+    ///
+    /// # Errors
+    ///
+    /// 20042 for an inverted range; as [`raw_set`](TenantTransaction::raw_set).
+    pub fn raw_clear_range(&self, begin: &[u8], end: &[u8]) -> Result<()> {
+        let (from, to) = (self.raw_bound(begin)?, self.raw_bound(end)?);
+        check_order(begin, end)?;
+        self.change(Change::ClearRange(change(begin, end, Space::Raw)), from.len() + to.len())?;
+        self.transaction.clear_range(&from, &to);
+        Ok(())
+    }
+
+    /// Changes a key of the tenant's own space by an atomic operation, without reading it.
+    ///
+    /// # Errors
+    ///
+    /// 20042 for the operations with a versionstamp; as [`raw_set`](TenantTransaction::raw_set).
+    pub fn raw_atomic(&self, mutation: MutationType, key: &[u8], operand: &[u8]) -> Result<()> {
+        if matches!(mutation, MutationType::SetVersionstampedKey | MutationType::SetVersionstampedValue) {
+            return Err(Error::new(Code::QueryInvalid, "versionstamps are set by the change log alone"));
+        }
+        let at = self.raw_key(key)?;
+        check_value(operand)?;
+        let mut change = change(key, operand, Space::Raw);
+        change.mutation = mutation_code(mutation);
+        self.change(Change::Atomic(change), at.len() + operand.len())?;
+        self.transaction.atomic(mutation, &at, operand);
+        Ok(())
+    }
+
+    /// The rows of a range of the tenant's own space.
+    ///
+    /// # Errors
+    ///
+    /// 20042 for an inverted range, 20060 for too many rows or a key that is too long; the engine's own.
+    pub async fn raw_range(&self, range: &RawRange) -> Result<RawPage> {
+        if range.rows_max == 0 || range.rows_max > PAGE_ROWS_MAX {
+            return Err(limit("the rows of a range (at least one)", range.rows_max, PAGE_ROWS_MAX));
+        }
+        let prefix = self.tenant.keys.raw()?;
+        let everything = tenantry_kv::Subspace::new(prefix.clone()).keys();
+        let begin = self.raw_bound(&range.begin)?;
+        let end = match &range.end {
+            Some(end) => {
+                check_order(&range.begin, end)?;
+                self.raw_bound(end)?
+            }
+            None => everything.end,
+        };
+        let mut page = RawPage::default();
+        let mut next = Some(RangeRequest::new(begin, end).limit(range.rows_max).reverse(range.reverse));
+        while let Some(request) = next {
+            let batch = self.transaction.get_range(&request, self.isolation()).await?;
+            let rows = batch.rows.iter().map(|row| (row.key.slice(prefix.len()..), row.value.clone()));
+            page.rows.extend(rows);
+            next = request.after(&batch);
+        }
+        if page.rows.len() == range.rows_max
+            && let Some((last, _)) = page.rows.last()
+        {
+            let mut rest = range.clone();
+            match range.reverse {
+                true => rest.end = Some(last.clone()),
+                false => rest.begin = behind(last, &[0]),
+            }
+            page.next = Some(rest);
+        }
+        Ok(page)
+    }
+
+    /// Fires when a key of the tenant's own space has another value than this transaction sees. It becomes active with the commit.
+    ///
+    /// # Errors
+    ///
+    /// 20060 for a key that is too long; the future's are the engine's.
+    pub fn raw_watch(&self, key: &[u8]) -> Result<KvFuture<()>> {
+        Ok(self.transaction.watch(&self.raw_key(key)?))
+    }
+
+    fn raw_key(&self, key: &[u8]) -> Result<Bytes> {
+        if key.len() > RAW_KEY_SIZE_BYTES_MAX {
+            return Err(limit("the bytes of a key", key.len(), RAW_KEY_SIZE_BYTES_MAX));
+        }
+        Ok(behind(&self.tenant.keys.raw()?, key))
+    }
+
+    /// An end of a range: one byte more, so that it can lie right behind the longest key.
+    fn raw_bound(&self, key: &[u8]) -> Result<Bytes> {
+        let cut = &key[..key.len().min(RAW_KEY_SIZE_BYTES_MAX + 1)];
+        Ok(behind(&self.tenant.keys.raw()?, cut))
+    }
+}
+
+pub(super) fn change(key: &[u8], value: &[u8], space: Space) -> RawChange {
+    let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+    RawChange { key, value, mutation: 0, space: space as i32 }
+}
+
+fn check_value(value: &[u8]) -> Result<()> {
+    match value.len() <= RAW_VALUE_SIZE_BYTES_MAX {
+        true => Ok(()),
+        false => Err(limit("the bytes of a value", value.len(), RAW_VALUE_SIZE_BYTES_MAX)),
+    }
+}
+
+fn check_order(begin: &[u8], end: &[u8]) -> Result<()> {
+    match begin <= end {
+        true => Ok(()),
+        false => Err(Error::new(Code::QueryInvalid, "the range ends before it begins")),
+    }
+}

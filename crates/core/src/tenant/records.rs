@@ -1,0 +1,212 @@
+//! Records in a transaction.
+
+use bytes::Bytes;
+use tenantry_kv::tuple::Element;
+
+use super::transaction::TenantTransaction;
+use crate::error::{Code, Error, Result, shown};
+use crate::key_form;
+use crate::key_space::behind;
+use crate::limits::RECORD_PART_SIZE_BYTES;
+use crate::messages::{Change, RecordChange};
+use crate::record::{PrimaryKey, Record, RecordKeys, RecordVersion, check_payload, frame};
+use crate::schema::RecordType;
+use crate::wire;
+
+/// What has to be so for a record to be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Condition {
+    /// Nothing: it is created or replaced.
+    #[default]
+    Always,
+    /// There is no record of this key.
+    IsAbsent,
+    /// There is a record of this key.
+    Exists,
+    /// The record is there and nobody has written it since it had this version.
+    HasVersion(RecordVersion),
+}
+
+/// A record as it lies in the store.
+pub(crate) struct Stored {
+    pub(crate) record: Record,
+    further_parts: u16,
+}
+
+impl TenantTransaction {
+    /// Writes a record that must not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// 20031 when it does, 20034 for a unique index, 20032 for a record that does not fit its type, 20023; the engine's own.
+    pub async fn insert(&self, record_type: &str, record: &Record) -> Result<()> {
+        self.put_if(record_type, record, Condition::IsAbsent).await
+    }
+
+    /// Writes a record, whether or not it exists.
+    ///
+    /// # Errors
+    ///
+    /// As [`insert`](TenantTransaction::insert), but for 20031.
+    pub async fn put(&self, record_type: &str, record: &Record) -> Result<()> {
+        self.put_if(record_type, record, Condition::Always).await
+    }
+
+    /// Writes a record if a condition holds.
+    ///
+    /// # Errors
+    ///
+    /// 20031 or 20035 when it does not hold, 20030 for [`Condition::Exists`] of a record that does not; as [`insert`](TenantTransaction::insert) otherwise.
+    pub async fn put_if(&self, record_type: &str, record: &Record, condition: Condition) -> Result<()> {
+        let record_type = self.record_type(record_type)?;
+        record.check(record_type)?;
+        let keys = self.record_keys(record_type, &record.elements(&record_type.primary_key, record_type)?)?;
+        let payload = wire::encode(&record.values, &record_type.fields, &record.unknown)?;
+        check_payload(payload.len())?;
+        let old = self.check_condition(record_type, record, &keys, condition).await?;
+        self.update_indexes(record_type, old.as_ref().map(|stored| &stored.record), Some(record)).await?;
+        let change = RecordChange {
+            type_id: record_type.id,
+            key: keys.packed.clone(),
+            payload: payload.clone().into(),
+        };
+        let ordinal = self.change(Change::RecordPut(change), payload.len() + keys.prefix.len())?;
+        let (first, rest) = payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES));
+        let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
+        for (part, bytes) in (1..).zip(rest.chunks(RECORD_PART_SIZE_BYTES)) {
+            self.transaction.set(&keys.part(part)?, bytes);
+        }
+        for part in further_parts + 1..=old.map_or(0, |old| old.further_parts) {
+            self.transaction.clear(&keys.part(part)?);
+        }
+        let frame = frame::write(self.header.incarnation, ordinal, further_parts, first);
+        self.put_pending(keys.part(0)?, frame.into());
+        Ok(())
+    }
+
+    /// The record of a key, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// 20023, 20033 for a key that does not fit; the engine's own.
+    pub async fn get(&self, record_type: &str, key: &PrimaryKey) -> Result<Option<Record>> {
+        let record_type = self.record_type(record_type)?;
+        let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
+        Ok(self.load(record_type, &keys).await?.map(|stored| stored.record))
+    }
+
+    /// Deletes the record of a key; false when there was none.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](TenantTransaction::get).
+    pub async fn delete(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
+        let record_type = self.record_type(record_type)?;
+        let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
+        let Some(old) = self.load(record_type, &keys).await? else { return Ok(false) };
+        self.update_indexes(record_type, Some(&old.record), None).await?;
+        let change =
+            RecordChange { type_id: record_type.id, key: keys.packed.clone(), payload: Bytes::new() };
+        self.change(Change::RecordDelete(change), keys.prefix.len())?;
+        for part in 0..=old.further_parts {
+            self.transaction.clear(&keys.part(part)?);
+        }
+        self.clear_pending(&keys.part(0)?);
+        Ok(true)
+    }
+
+    /// Fires when the record of a key is written or deleted after this transaction. It becomes active with the commit.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](TenantTransaction::get); the future's are the engine's.
+    pub fn watch_record(&self, record_type: &str, key: &PrimaryKey) -> Result<tenantry_kv::KvFuture<()>> {
+        let record_type = self.record_type(record_type)?;
+        let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
+        self.issue_pending();
+        Ok(self.transaction.watch(&keys.part(0)?))
+    }
+
+    pub(crate) fn record_keys(&self, record_type: &RecordType, key: &[Element]) -> Result<RecordKeys> {
+        let packed = key_form::pack(key)?;
+        let prefix = behind(&self.tenant.keys.records(record_type.id)?, &packed);
+        Ok(RecordKeys { prefix, packed })
+    }
+
+    /// The old record where the write needs it, once the condition holds.
+    async fn check_condition(
+        &self,
+        record_type: &RecordType,
+        record: &Record,
+        keys: &RecordKeys,
+        condition: Condition,
+    ) -> Result<Option<Stored>> {
+        let shown = || match record.primary_key(record_type) {
+            Ok(key) => format!("{} {key}", shown(&record_type.name)),
+            Err(_) => shown(&record_type.name),
+        };
+        if condition == Condition::IsAbsent {
+            // What must not be there need not be read.
+            return match self.get_key(&keys.part(0)?).await? {
+                Some(_) => Err(Error::new(Code::RecordExists, shown())),
+                None => Ok(None),
+            };
+        }
+        let old = self.load(record_type, keys).await?;
+        match (condition, &old) {
+            (Condition::Exists | Condition::HasVersion(_), None) => {
+                Err(Error::new(Code::RecordNotFound, shown()))
+            }
+            (Condition::HasVersion(_), Some(_)) if self.has_pending(&keys.part(0)?) => {
+                let detail =
+                    format!("{} was written by this very transaction and has no version yet", shown());
+                Err(Error::new(Code::ConditionFailed, detail))
+            }
+            (Condition::HasVersion(version), Some(stored)) if stored.record.version != Some(version) => {
+                let found = stored.record.version.map(|version| version.to_string()).unwrap_or_default();
+                let detail = format!("{} has the version {found}, not {version}: read it again", shown());
+                Err(Error::new(Code::ConditionFailed, detail))
+            }
+            _ => Ok(old),
+        }
+    }
+
+    /// Reads a record: one key, and its further parts if it has any.
+    pub(crate) async fn load(&self, record_type: &RecordType, keys: &RecordKeys) -> Result<Option<Stored>> {
+        match self.get_key(&keys.part(0)?).await? {
+            None => Ok(None),
+            Some(bytes) => self.assemble(record_type, keys, &bytes).await.map(Some),
+        }
+    }
+
+    /// The record whose part 0 these bytes are.
+    pub(crate) async fn assemble(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        bytes: &Bytes,
+    ) -> Result<Stored> {
+        let frame = frame::read(bytes)?;
+        let whole;
+        let payload = if frame.further_parts == 0 {
+            frame.payload
+        } else {
+            let parts: Result<Vec<_>> =
+                (1..=frame.further_parts).map(|part| Ok(self.get_key(&keys.part(part)?))).collect();
+            let mut joined = frame.payload.to_vec();
+            for (part, bytes) in (1u16..).zip(parts?) {
+                let Some(bytes) = bytes.await? else {
+                    let detail = format!("a record lacks its part {part} of {}", frame.further_parts);
+                    return Err(Error::new(Code::StoredDataInvalid, detail));
+                };
+                joined.extend_from_slice(&bytes);
+            }
+            whole = joined;
+            &whole[..]
+        };
+        let (values, unknown) = wire::decode(payload, &record_type.fields)?;
+        let version = Some(frame.version).filter(|version| version.stamp.version() != 0);
+        Ok(Stored { record: Record { values, unknown, version }, further_parts: frame.further_parts })
+    }
+}

@@ -1,0 +1,208 @@
+//! A transaction on one tenant.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tenantry_kv::{Isolation, KvFuture, MutationType, RangeBatch, RangeRequest, TransactionRef};
+
+use super::Tenant;
+use crate::change_log;
+use crate::database::{Schema, uuid_of};
+use crate::error::{Code, Error, Result, limit};
+use crate::limits::{CHANGES_MAX, WRITE_SIZE_BYTES_MAX};
+use crate::messages::{Change, TenantHeader};
+use crate::record::frame;
+use crate::schema::RecordType;
+
+/// A transaction on one tenant: it cannot name, read, watch or conflict with a key outside it. Cheap to clone; clones are the same transaction.
+#[derive(Clone)]
+pub struct TenantTransaction {
+    pub(super) tenant: Tenant,
+    pub(super) transaction: TransactionRef,
+    pub(super) header: Arc<TenantHeader>,
+    schema: Arc<Schema>,
+    state: Arc<Mutex<State>>,
+}
+
+/// What the transaction has written so far.
+#[derive(Default)]
+pub(super) struct State {
+    /// Part 0 of the records that were written, which get their stamp at the end.
+    pub(super) pending: BTreeMap<Bytes, Pending>,
+    pub(super) changes: Vec<Change>,
+    size_bytes: usize,
+    isolation: Isolation,
+    is_finished: bool,
+}
+
+pub(super) struct Pending {
+    pub(super) frame: Bytes,
+    /// Whether the engine has it, for range reads.
+    is_issued: bool,
+}
+
+impl fmt::Debug for TenantTransaction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "TenantTransaction({:?})", self.tenant)
+    }
+}
+
+impl TenantTransaction {
+    pub(super) async fn begin(tenant: Tenant, transaction: TransactionRef) -> Result<TenantTransaction> {
+        let inner = &tenant.database.inner;
+        let (header, _) = inner.header(&*transaction, tenant.info.id, &tenant.keys).await?;
+        let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
+        let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
+        Ok(TenantTransaction { tenant: tenant.clone(), transaction, header, schema, state: Arc::default() })
+    }
+
+    /// The schema that holds in this transaction.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Makes the reads that follow take no part in the conflict check, or again take part in it.
+    ///
+    /// With snapshot reads somebody else may change what was read before this transaction commits.
+    pub fn set_isolation(&self, isolation: Isolation) {
+        self.lock().isolation = isolation;
+    }
+
+    /// The version that this transaction reads at.
+    ///
+    /// # Errors
+    ///
+    /// The engine's own.
+    pub async fn read_version(&self) -> Result<i64> {
+        Ok(self.transaction.read_version().await?)
+    }
+
+    /// Fires when anything in the tenant has changed since this transaction's read version. It becomes active with the commit.
+    ///
+    /// # Errors
+    ///
+    /// None at once; the future's are the engine's: 1032 when too many watches are outstanding.
+    pub fn watch(&self) -> Result<KvFuture<()>> {
+        Ok(self.transaction.watch(&self.tenant.keys.log_head()?))
+    }
+
+    pub(crate) fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
+    pub(crate) fn header(&self) -> &TenantHeader {
+        &self.header
+    }
+
+    pub(crate) fn record_type(&self, name: &str) -> Result<&RecordType> {
+        self.schema.definition.record_type(name)
+    }
+
+    pub(crate) fn isolation(&self) -> Isolation {
+        self.lock().isolation
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a key of the tenant, through what this transaction wrote.
+    pub(crate) fn get_key(&self, key: &[u8]) -> KvFuture<Option<Bytes>> {
+        let state = self.lock();
+        if let Some(pending) = state.pending.get(key) {
+            return KvFuture::ready(Ok(Some(pending.frame.clone())));
+        }
+        let isolation = state.isolation;
+        drop(state);
+        self.transaction.get(key, isolation)
+    }
+
+    /// A range of the tenant's keys. The caller has issued what is pending.
+    pub(crate) fn engine_range(&self, request: &RangeRequest) -> KvFuture<RangeBatch> {
+        self.transaction.get_range(request, self.isolation())
+    }
+
+    /// Gives the engine what is pending, so that range reads see it.
+    pub(crate) fn issue_pending(&self) {
+        for (key, pending) in &mut self.lock().pending {
+            if !pending.is_issued {
+                self.transaction.set(key, &pending.frame);
+                pending.is_issued = true;
+            }
+        }
+    }
+
+    /// Notes a change, within the limits of a transaction, and returns its ordinal.
+    pub(super) fn change(&self, change: Change, size_bytes: usize) -> Result<u16> {
+        let mut state = self.lock();
+        if state.is_finished {
+            return Err(Error::new(
+                Code::QueryInvalid,
+                "the transaction is over: use it inside its closure alone",
+            ));
+        }
+        let ordinal = state.changes.len();
+        if ordinal >= CHANGES_MAX {
+            return Err(limit("the changes of a transaction", ordinal + 1, CHANGES_MAX));
+        }
+        let total = state.size_bytes.saturating_add(size_bytes);
+        if total > WRITE_SIZE_BYTES_MAX {
+            return Err(limit(
+                "the bytes that a transaction writes (spread the work over several transactions)",
+                total,
+                WRITE_SIZE_BYTES_MAX,
+            ));
+        }
+        state.size_bytes = total;
+        state.changes.push(change);
+        u16::try_from(ordinal).map_err(|_| limit("the changes of a transaction", ordinal, CHANGES_MAX))
+    }
+
+    pub(super) fn put_pending(&self, key: Bytes, frame: Bytes) {
+        self.lock().pending.insert(key, Pending { frame, is_issued: false });
+    }
+
+    pub(super) fn clear_pending(&self, key: &[u8]) {
+        self.lock().pending.remove(key);
+    }
+
+    /// Whether this transaction wrote the record of a key.
+    pub(super) fn has_pending(&self, key: &[u8]) -> bool {
+        self.lock().pending.contains_key(key)
+    }
+
+    /// Issues what carries the transaction's stamp: the last step before the commit.
+    pub(super) fn finish(&self) -> Result<()> {
+        let (pending, changes) = {
+            let mut state = self.lock();
+            state.is_finished = true;
+            (std::mem::take(&mut state.pending), std::mem::take(&mut state.changes))
+        };
+        if changes.is_empty() {
+            return Ok(());
+        }
+        for (key, pending) in pending {
+            let mut operand = Vec::with_capacity(pending.frame.len() + 4);
+            operand.extend_from_slice(&pending.frame);
+            operand.extend_from_slice(&(frame::STAMP_POSITION as u32).to_le_bytes());
+            self.transaction.atomic(MutationType::SetVersionstampedValue, &key, &operand);
+        }
+        // The header was read, so the version is there.
+        let read_version = match self.transaction.read_version().into_ready() {
+            Ok(version) => version?,
+            Err(_) => self.tenant.database.inner.env.clock.wall_us(),
+        };
+        let inner = &self.tenant.database.inner;
+        let context = change_log::Context {
+            keys: &self.tenant.keys,
+            space: &inner.keys,
+            tenant: self.tenant.info.id,
+            header: &self.header,
+            wall_us: inner.env.clock.wall_us(),
+            read_version,
+        };
+        change_log::append(&*self.transaction, &context, changes)
+    }
+}

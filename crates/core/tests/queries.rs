@@ -1,0 +1,315 @@
+//! Queries: every plan gives what a plain look at all records gives, page by page; tokens and expressions from outside are refused by name.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use common::{database, item, tenant};
+use pollster::block_on;
+use proptest::prelude::*;
+use tenantry_core::{Code, Expression, Order, Query, Record, Result, SchemaDefinition, Tenant, Value};
+
+fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
+    result.unwrap_err().code()
+}
+
+fn all_pages(tenant: &Tenant, query: &Query) -> Vec<Record> {
+    let mut records = Vec::new();
+    let mut query = query.clone();
+    loop {
+        let page = block_on(tenant.query(&query)).unwrap();
+        assert!(page.records.len() <= query.rows_max);
+        records.extend(page.records);
+        match page.next {
+            Some(token) => query.after = Some(token),
+            None => return records,
+        }
+    }
+}
+
+/// A record with few different values, so that ties and missing ones are common.
+fn record(number: i64, seed: u64) -> Record {
+    let pick = |shift: u32, count: u64| (seed >> shift) % count;
+    let mut record =
+        item(["eu", "eu\0", "us"][pick(0, 3) as usize], number, ["", "a", "ab", "b"][pick(4, 4) as usize]);
+    if pick(8, 4) > 0 {
+        record.set("rating", [-1.5, 0.0, 2.0, 7.25][pick(10, 4) as usize]);
+    }
+    if pick(14, 4) > 0 {
+        record.set("kind", Value::Enum(["book", "film", "game"][pick(16, 3) as usize].into()));
+    }
+    if pick(20, 4) > 0 {
+        record.set(
+            "price",
+            Value::Decimal(["-1.0", "0", "1.00", "12.5"][pick(22, 4) as usize].parse().unwrap()),
+        );
+    }
+    if pick(26, 3) > 0 {
+        record.set("is_old", pick(28, 2) == 0);
+    }
+    record
+}
+
+/// What the order asks for: missing first, then by value; the other way round when descending.
+fn compare(one: &Record, other: &Record, order: &[Order]) -> std::cmp::Ordering {
+    let by_field = |field: &str| match (one.get(field), other.get(field)) {
+        (None, None) => std::cmp::Ordering::Equal,
+        (None, Some(_)) => std::cmp::Ordering::Less,
+        (Some(_), None) => std::cmp::Ordering::Greater,
+        (Some(Value::Float(one)), Some(Value::Float(other))) => one.total_cmp(other),
+        (Some(Value::Decimal(one)), Some(Value::Decimal(other))) => one.cmp(other),
+        (Some(Value::Int(one)), Some(Value::Int(other))) => one.cmp(other),
+        // The enum's values are in alphabetical order, as their ids are.
+        (Some(one), Some(other)) => one.to_string().cmp(&other.to_string()),
+    };
+    order.iter().fold(std::cmp::Ordering::Equal, |so_far, column| {
+        let ordering = by_field(&column.field);
+        so_far.then(if column.is_descending { ordering.reverse() } else { ordering })
+    })
+}
+
+type Check = fn(&Record) -> bool;
+
+fn float(record: &Record, field: &str) -> Option<f64> {
+    match record.get(field) {
+        Some(Value::Float(value)) => Some(*value),
+        _ => None,
+    }
+}
+
+fn text(record: &Record, field: &str) -> Option<String> {
+    record.get(field).map(ToString::to_string)
+}
+
+/// Filters in CEL and what they mean.
+const FILTERS: &[(&str, Check)] = &[
+    ("true", |_| true),
+    ("rating > 0", |record| float(record, "rating").is_some_and(|value| value > 0.0)),
+    ("rating >= 0.0 && rating < 7.25", |record| {
+        float(record, "rating").is_some_and(|value| (0.0..7.25).contains(&value))
+    }),
+    ("2.0 >= rating", |record| float(record, "rating").is_some_and(|value| value <= 2.0)),
+    ("rating == null", |record| record.get("rating").is_none()),
+    ("rating != null && kind == \"film\"", |record| {
+        record.get("rating").is_some() && text(record, "kind").as_deref() == Some("film")
+    }),
+    ("!(rating < 2.0)", |record| float(record, "rating").is_none_or(|value| value >= 2.0)),
+    ("kind == \"book\" && rating > -2", |record| {
+        text(record, "kind").as_deref() == Some("book") && record.get("rating").is_some()
+    }),
+    ("kind in [\"book\", \"game\"]", |record| {
+        matches!(text(record, "kind").as_deref(), Some("book" | "game"))
+    }),
+    ("region == \"eu\"", |record| text(record, "region").as_deref() == Some("eu")),
+    ("region == \"eu\" && number > 5", |record| {
+        text(record, "region").as_deref() == Some("eu")
+            && record.get("number").is_some_and(|number| matches!(number, Value::Int(6..)))
+    }),
+    ("title.startsWith(\"a\")", |record| text(record, "title").is_some_and(|title| title.starts_with('a'))),
+    ("title > \"a\" || price == decimal(\"1\")", |record| {
+        text(record, "title").is_some_and(|title| *title > *"a")
+            || record.get("price").is_some_and(|price| *price == Value::Decimal(1.into()))
+    }),
+    ("price >= 0 && price <= 1.0", |record| matches!(text(record, "price").as_deref(), Some("0" | "1.00"))),
+    ("price < decimal(\"0\")", |record| text(record, "price").as_deref() == Some("-1.0")),
+    ("is_old", |record| record.get("is_old") == Some(&true.into())),
+    ("!is_old && price != null", |record| {
+        record.get("is_old") != Some(&true.into()) && record.get("price").is_some()
+    }),
+    ("size(title) == 2 || title.contains(\"b\") && title.endsWith(\"b\")", |record| {
+        text(record, "title").is_some_and(|title| title.len() == 2 || title.ends_with('b'))
+    }),
+    ("region > \"z\"", |_| false),
+];
+
+const ORDERS: &[&[(&str, bool)]] = &[
+    &[],
+    &[("rating", false)],
+    &[("rating", true)],
+    &[("kind", false), ("rating", false)],
+    &[("kind", true), ("rating", true)],
+    &[("kind", true), ("rating", false)],
+    &[("title", false), ("region", false), ("number", false)],
+    &[("title", true)],
+    &[("price", false), ("number", true)],
+    &[("region", true), ("number", true)],
+    &[("number", false)],
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn every_plan_gives_what_a_plain_look_gives(seeds in proptest::collection::vec(any::<u64>(), 0..40), rows_max in 1usize..12) {
+        let tenant = tenant();
+        let records: Vec<Record> = seeds.iter().zip(0..).map(|(seed, number)| record(number, *seed)).collect();
+        for record in &records {
+            block_on(tenant.insert("item", record)).unwrap();
+        }
+        for (filter, check) in FILTERS {
+            for order in ORDERS {
+                let mut query = Query::of("item").filter(*filter).rows_max(rows_max);
+                for (field, is_descending) in *order {
+                    query.order.push(Order { field: (*field).to_owned(), is_descending: *is_descending });
+                }
+                let found = all_pages(&tenant, &query);
+                let mut expected: Vec<&Record> = records.iter().filter(|record| check(record)).collect();
+                prop_assert_eq!(found.len(), expected.len(), "{} {:?}", filter, order);
+                for record in &found {
+                    let place = expected.iter().position(|expected| *expected == record);
+                    prop_assert!(place.is_some(), "{} {:?}: {:?} twice or not at all", filter, order, record);
+                    expected.remove(place.unwrap());
+                }
+                for pair in found.windows(2) {
+                    prop_assert!(compare(&pair[0], &pair[1], &query.order).is_le(), "{} {:?}: {:?}", filter, order, pair);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_planner_takes_what_binds_most() {
+    let tenant = tenant();
+    for number in 0..5 {
+        block_on(tenant.insert("item", &record(number, 0x1234_5678_9abc * (number as u64 + 1)))).unwrap();
+    }
+    let cases = [
+        ("region == \"eu\" && number == 3", &[][..], "primary key, region = \"eu\" and number = 3"),
+        ("kind == \"film\" && rating > 2.0", &[], "index by_kind_rating, kind = 2 and rating > 2"),
+        ("kind == \"film\"", &["rating"], "index by_kind_rating, kind = 2"),
+        ("price > 1", &[], "index by_price, price > ..."),
+        ("code == \"x\"", &[], "index by_code, code = \"x\""),
+        ("title.startsWith(\"a\")", &[], "index by_title, title begins with \"a\""),
+        ("rating > 2.0", &[], "primary key, all entries"),
+        ("true", &["title"], "index by_title, all entries"),
+    ];
+    for (filter, order, begins) in cases {
+        let mut query = Query::of("item").filter(filter);
+        for field in order {
+            query = query.order_by(*field);
+        }
+        let shown = block_on(tenant.query(&query)).unwrap().explanation.to_string();
+        assert!(shown.starts_with(begins), "{filter}: {shown}");
+    }
+    let sorted = block_on(tenant.query(&Query::of("item").order_by("rating"))).unwrap();
+    assert!(sorted.explanation.is_sorted && sorted.explanation.to_string().contains("sorted in memory"));
+}
+
+#[test]
+fn tokens_are_good_for_their_query_on_their_tenant() {
+    let database = database();
+    let tenant = block_on(database.create_tenant("a", "shop")).unwrap();
+    let other = block_on(database.create_tenant("b", "shop")).unwrap();
+    for number in 0..5 {
+        for tenant in [&tenant, &other] {
+            block_on(tenant.insert("item", &item("eu", number, "t"))).unwrap();
+        }
+    }
+    let query = Query::of("item").filter("number >= 0").rows_max(2);
+    let token = block_on(tenant.query(&query)).unwrap().next.unwrap();
+    let after = |query: &Query, token: &str| query.clone().after(token);
+    assert_eq!(block_on(tenant.query(&after(&query, &token))).unwrap().records.len(), 2);
+    assert_eq!(block_on(tenant.query(&after(&query, &token).rows_max(3))).unwrap().records.len(), 3);
+    assert_eq!(code(block_on(other.query(&after(&query, &token)))), Code::TokenOfAnotherTenant);
+    for another in [
+        Query::of("item"),
+        Query::of("item").filter("number >= 1"),
+        query.clone().order_by("number"),
+        Query::of("note"),
+    ] {
+        assert_eq!(code(block_on(tenant.query(&after(&another, &token)))), Code::TokenOfAnotherQuery);
+    }
+    // One bit changed anywhere.
+    for place in 0..token.len() {
+        let mut bytes = token.clone().into_bytes();
+        bytes[place] ^= if bytes[place] == b'A' { 3 } else { 1 };
+        let Ok(changed) = String::from_utf8(bytes) else { continue };
+        assert_eq!(code(block_on(tenant.query(&after(&query, &changed)))), Code::TokenDamaged, "{place}");
+    }
+    for text in ["", "x", "AQ", "////", &token[..token.len() - 4], &"A".repeat(30_000)] {
+        assert_eq!(code(block_on(tenant.query(&after(&query, text)))), Code::TokenDamaged);
+    }
+}
+
+#[test]
+fn hostile_expressions_are_refused_by_name() {
+    let schema = SchemaDefinition::from_toml(common::SCHEMA).unwrap();
+    let item = schema.record_type("item").unwrap();
+    let parse = |text: &str| Expression::parse(text, item);
+    let nested =
+        |open: &str, close: &str, count: usize| format!("{}true{}", open.repeat(count), close.repeat(count));
+    parse(&nested("(", ")", 24)).unwrap();
+    for text in [
+        nested("(", ")", 25),
+        nested("(", ")", 4_000),
+        nested("[", "]", 4_000),
+        nested("!", "", 8_000),
+        nested("! ", "", 4_000),
+        nested("- ", "", 4_000),
+        nested("true ? ", " : true", 500),
+        format!("number == {}", "{".repeat(5_000)),
+        "a".repeat(9_000),
+        format!("title{}", ".title".repeat(1_300)),
+        format!("number == 1{}", " || number == 1".repeat(520)),
+    ] {
+        let error = parse(&text).unwrap_err();
+        assert_eq!(error.code(), Code::LimitPassed, "{}: {error}", &text[..40]);
+    }
+    parse(&format!("number == 1{}", " || number == 1".repeat(300))).unwrap();
+    for (text, expected) in [
+        ("", Code::ExpressionInvalid),
+        ("number ==", Code::ExpressionInvalid),
+        ("number = 1", Code::ExpressionInvalid),
+        ("number", Code::ExpressionInvalid),
+        ("number == \"1\"", Code::ExpressionInvalid),
+        ("kind == \"opera\"", Code::ExpressionInvalid),
+        ("sold_on > \"1998-06-12\"", Code::ExpressionInvalid),
+        ("sold_on > date(\"1998-06-31\")", Code::ExpressionInvalid),
+        ("title && true", Code::ExpressionInvalid),
+        ("nothing == 1", Code::FieldNotFound),
+        ("size.height == 1", Code::FieldNotFound),
+        ("title.length == 1", Code::FieldNotFound),
+        ("number + 1 == 2", Code::ExpressionUnsupported),
+        ("title.matches(\"a+\")", Code::ExpressionUnsupported),
+        ("tags.exists(tag, tag == \"a\")", Code::ExpressionUnsupported),
+        ("tags[0] == \"a\"", Code::ExpressionUnsupported),
+        ("kind < \"film\"", Code::ExpressionUnsupported),
+        ("number == 1 ? true : false", Code::ExpressionUnsupported),
+        ("title == \"\"\"(((\"\"\"", Code::ExpressionUnsupported),
+        ("title == r\"\\\"", Code::ExpressionUnsupported),
+        ("{\"a\": 1} == {\"a\": 1}", Code::ExpressionUnsupported),
+        ("title == \"\0", Code::ExpressionInvalid),
+        ("; drop", Code::ExpressionInvalid),
+    ] {
+        assert_eq!(code(parse(text)), expected, "{text}: {:?}", parse(text));
+    }
+}
+
+#[test]
+fn queries_that_make_no_sense_are_refused() {
+    let tenant = tenant();
+    let query = |query: Query| code(block_on(tenant.query(&query)));
+    assert_eq!(query(Query::of("none")), Code::TypeNotFound);
+    assert_eq!(query(Query::of("item").rows_max(0)), Code::LimitPassed);
+    assert_eq!(query(Query::of("item").rows_max(10_001)), Code::LimitPassed);
+    assert_eq!(query(Query::of("item").order_by("none")), Code::FieldNotFound);
+    assert_eq!(query(Query::of("item").order_by("tags")), Code::QueryInvalid);
+    assert_eq!(query(Query::of("item").order_by("title").order_by("title")), Code::QueryInvalid);
+}
+
+#[test]
+fn lists_and_structs_can_be_asked_about() {
+    let tenant = tenant();
+    let tagged = item("eu", 1, "t").with("tags", vec![Value::from("a"), Value::from("b")]);
+    let sized = item("eu", 2, "t").with("size", Value::Struct(vec![("width".into(), 3.into())]));
+    for record in [&tagged, &sized] {
+        block_on(tenant.insert("item", record)).unwrap();
+    }
+    let count =
+        |filter: &str| block_on(tenant.query(&Query::of("item").filter(filter))).unwrap().records.len();
+    assert_eq!(count("\"a\" in tags"), 1);
+    assert_eq!(count("\"c\" in tags"), 0);
+    assert_eq!(count("size(tags) == 2"), 1);
+    assert_eq!(count("size.width == 3"), 1);
+    assert_eq!(count("has(size.depth)"), 0);
+    assert_eq!(count("number in [1, 2, 3]"), 2);
+}
