@@ -38,6 +38,7 @@ mod change_log;
 mod database;
 mod error;
 mod expression;
+mod import;
 mod json;
 mod key_form;
 mod key_space;
@@ -54,6 +55,9 @@ mod wire;
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
 pub use error::{Code, Error, Kind, Result};
 pub use expression::Expression;
+pub use import::{
+    Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, Rejection, RowContents,
+};
 pub use json::parse_json;
 pub use query::{Explanation, Order, Page, Query};
 pub use record::{PrimaryKey, Record, RecordVersion};

@@ -1,1 +1,60 @@
-//! tenantry
+//! Tenantry: a multi-tenant record database.
+//!
+//! A database holds tenants. A tenant has typed records with secondary indexes, counters and sequences, a key-value space of its own, and a change log; a
+//! transaction on it is ACID, strictly serializable, and cannot reach another tenant. It runs on an embedded engine inside the process.
+//!
+//! ```
+//! use tenantry::{Query, Record, SchemaDefinition};
+//!
+//! # tenantry::block_on(async {
+//! let database = tenantry::open("memory:").await?;
+//! let schema = SchemaDefinition::from_toml(r#"
+//!     name = "films"
+//!     [types.film]
+//!     primary_key = ["title"]
+//!     fields = { title = "string", rating = { type = "float", optional = true } }
+//!     indexes = { by_rating = { fields = ["rating"] } }
+//! "#)?;
+//! database.apply_schema(&schema).await?;
+//! let studio = database.create_tenant("studio", "films").await?;
+//!
+//! studio.run(|transaction| async move {
+//!     transaction.insert("film", &Record::new().with("title", "Heat").with("rating", 8.2)).await?;
+//!     transaction.add_to_counter("films", 1)
+//! })
+//! .await?;
+//!
+//! let best = studio.query(&Query::of("film").order_by_descending("rating").rows_max(1)).await?;
+//! assert_eq!(best.records[0].get("title"), Some(&"Heat".into()));
+//! # Ok::<_, tenantry::Error>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # URLs
+//!
+//! - `file:./data`: the embedded engine in a directory, durable: a commit returns after the data is on disk.
+//! - `memory:`: the embedded engine in memory, gone with the process.
+//!
+//! # Where to look
+//!
+//! - [`open`] and [`Options`]: a database by URL.
+//! - [`Database`]: schemas and tenants. [`Tenant`]: records, queries, transactions. [`TenantTransaction`]: everything that one transaction can do.
+//! - [`Query`]: filter, order, pages. [`SchemaDefinition`]: what a schema file says. [`Importer`]: rows from elsewhere.
+//! - [`kv`]: the contract underneath, for layers of one's own.
+#![forbid(unsafe_code)]
+
+mod options;
+
+pub use options::{Database, Options, open};
+pub use pollster::block_on;
+pub use tenantry_core::{
+    Applied, Code, Condition, DatabaseStatistics, Destination, EnumValue, Error, Explanation, Expression,
+    FORMAT_VERSION, Field, FieldMapping, FieldType, ImportMapping, ImportReport, ImportRow, Importer, Index,
+    Kind, Name, Order, Page, PrimaryKey, Query, RawPage, RawRange, Record, RecordType, RecordVersion,
+    Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant, TenantInfo, TenantPage,
+    TenantTransaction, Value, limits, parse_json,
+};
+pub use tenantry_embedded::{Durability, Settings, Stats};
+/// The contract that engines keep: keys and values, transactions, tuples, directories.
+pub use tenantry_kv as kv;
+pub use tenantry_kv::{EngineError, Isolation, KvFuture, MutationType};

@@ -22,14 +22,26 @@ struct Entry {
     is_exclusive: bool,
 }
 
+/// The old and the new entry of every index that changes.
+pub(super) struct IndexChanges(Vec<(Option<Entry>, Option<Entry>)>);
+
+impl IndexChanges {
+    /// How many bytes the changes take in the transaction.
+    pub(super) fn size_bytes(&self) -> usize {
+        let entries = self.0.iter().flat_map(|(old, new)| [old, new]).flatten();
+        entries.map(|entry| entry.key.len() + entry.value.len()).sum()
+    }
+}
+
 impl TenantTransaction {
-    /// Replaces the entries of the old record by those of the new one, where they differ.
-    pub(super) async fn update_indexes(
+    /// What a change of a record changes in the indexes, once every unique index allows it. Nothing is written yet, so that a refused change leaves nothing
+    /// behind.
+    pub(super) async fn index_changes(
         &self,
         record_type: &RecordType,
         old: Option<&Record>,
         new: Option<&Record>,
-    ) -> Result<()> {
+    ) -> Result<IndexChanges> {
         let mut changed = Vec::new();
         for index in &record_type.indexes {
             let old = old.map(|record| self.entry(record_type, index, record)).transpose()?;
@@ -62,7 +74,12 @@ impl TenantTransaction {
                 return Err(Error::new(Code::UniqueViolation, detail));
             }
         }
-        for (_, old, new) in changed {
+        Ok(IndexChanges(changed.into_iter().map(|(_, old, new)| (old, new)).collect()))
+    }
+
+    /// Replaces the entries of the old record by those of the new one.
+    pub(super) fn change_indexes(&self, IndexChanges(changes): IndexChanges) {
+        for (old, new) in changes {
             if let Some(old) = old {
                 self.transaction.clear(&old.key);
             }
@@ -70,7 +87,6 @@ impl TenantTransaction {
                 self.transaction.set(&new.key, &new.value);
             }
         }
-        Ok(())
     }
 
     fn entry(&self, record_type: &RecordType, index: &Index, record: &Record) -> Result<Entry> {

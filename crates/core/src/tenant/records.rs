@@ -65,13 +65,16 @@ impl TenantTransaction {
         let payload = wire::encode(&record.values, &record_type.fields, &record.unknown)?;
         check_payload(payload.len())?;
         let old = self.check_condition(record_type, record, &keys, condition).await?;
-        self.update_indexes(record_type, old.as_ref().map(|stored| &stored.record), Some(record)).await?;
+        let indexes =
+            self.index_changes(record_type, old.as_ref().map(|stored| &stored.record), Some(record)).await?;
         let change = RecordChange {
             type_id: record_type.id,
             key: keys.packed.clone(),
             payload: payload.clone().into(),
         };
-        let ordinal = self.change(Change::RecordPut(change), payload.len() + keys.prefix.len())?;
+        let ordinal =
+            self.change(Change::RecordPut(change), payload.len() + keys.prefix.len() + indexes.size_bytes())?;
+        self.change_indexes(indexes);
         let (first, rest) = payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES));
         let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
         for (part, bytes) in (1..).zip(rest.chunks(RECORD_PART_SIZE_BYTES)) {
@@ -105,10 +108,11 @@ impl TenantTransaction {
         let record_type = self.record_type(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
         let Some(old) = self.load(record_type, &keys).await? else { return Ok(false) };
-        self.update_indexes(record_type, Some(&old.record), None).await?;
+        let indexes = self.index_changes(record_type, Some(&old.record), None).await?;
         let change =
             RecordChange { type_id: record_type.id, key: keys.packed.clone(), payload: Bytes::new() };
-        self.change(Change::RecordDelete(change), keys.prefix.len())?;
+        self.change(Change::RecordDelete(change), keys.prefix.len() + indexes.size_bytes())?;
+        self.change_indexes(indexes);
         for part in 0..=old.further_parts {
             self.transaction.clear(&keys.part(part)?);
         }
