@@ -21,6 +21,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt};
 use jiff::civil::Date;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json};
 
 use crate::database::Database;
@@ -38,7 +41,7 @@ const TRANSACTION_ROWS_MAX: usize = 200;
 const TRANSACTION_SIZE_BYTES: usize = 400_000;
 
 /// How rows become records.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ImportMapping {
@@ -55,8 +58,7 @@ pub struct ImportMapping {
 }
 
 /// Where a field comes from, and in what form.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(from = "FieldMappingSource")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FieldMapping {
     /// The column. By default the one of the field's name.
@@ -71,34 +73,38 @@ pub struct FieldMapping {
     pub number_as_text: bool,
 }
 
-#[derive(serde::Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
-enum FieldMappingSource {
-    Column(String),
-    Full {
-        from: Option<String>,
-        date_format: Option<String>,
-        earliest: Option<String>,
-        latest: Option<String>,
-        #[serde(default)]
-        number_as_text: bool,
-    },
-}
+/// `"Column"`, or `{ from = "Column", ... }`.
+impl<'de> Deserialize<'de> for FieldMapping {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<FieldMapping, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Full {
+            from: Option<String>,
+            date_format: Option<String>,
+            earliest: Option<String>,
+            latest: Option<String>,
+            #[serde(default)]
+            number_as_text: bool,
+        }
+        struct MappingVisitor;
+        impl<'de> Visitor<'de> for MappingVisitor {
+            type Value = FieldMapping;
 
-impl From<FieldMappingSource> for FieldMapping {
-    fn from(source: FieldMappingSource) -> FieldMapping {
-        match source {
-            FieldMappingSource::Column(from) => FieldMapping {
-                from: Some(from),
-                date_format: None,
-                earliest: None,
-                latest: None,
-                number_as_text: false,
-            },
-            FieldMappingSource::Full { from, date_format, earliest, latest, number_as_text } => {
-                FieldMapping { from, date_format, earliest, latest, number_as_text }
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("the name of a column, or a table")
+            }
+
+            fn visit_str<E>(self, column: &str) -> std::result::Result<FieldMapping, E> {
+                Ok(FieldMapping { from: Some(column.to_owned()), ..FieldMapping::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> std::result::Result<FieldMapping, A::Error> {
+                let Full { from, date_format, earliest, latest, number_as_text } =
+                    Full::deserialize(MapAccessDeserializer::new(entries))?;
+                Ok(FieldMapping { from, date_format, earliest, latest, number_as_text })
             }
         }
+        deserializer.deserialize_any(MappingVisitor)
     }
 }
 

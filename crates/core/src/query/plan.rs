@@ -28,10 +28,17 @@ pub(super) struct Plan<'a> {
 /// What the filter says of one field by itself.
 #[derive(Default)]
 struct Bounds {
-    equal: Option<Element>,
-    lower: Option<(Element, bool)>,
-    upper: Option<(Element, bool)>,
+    equal: Option<Bound>,
+    /// With whether the bound itself is taken.
+    lower: Option<(Bound, bool)>,
+    upper: Option<(Bound, bool)>,
     prefix: Option<String>,
+}
+
+struct Bound {
+    element: Element,
+    /// The value as people see it.
+    text: String,
 }
 
 /// The first byte behind those of a value that is there: nil is a zero byte.
@@ -74,9 +81,9 @@ fn plan_path<'a>(
     for column in &columns[..bindable] {
         let Some(filter) = filter else { break };
         let found = bounds_of(record_type, filter, column)?;
-        if let Some(element) = found.equal {
-            bounds.push(format!("{column} = {}", shown(&element)));
-            equal.push(element);
+        if let Some(bound) = found.equal {
+            bounds.push(format!("{column} = {}", bound.text));
+            equal.push(bound.element);
             continue;
         }
         if found.lower.is_some() || found.upper.is_some() || found.prefix.is_some() {
@@ -127,13 +134,14 @@ fn bounds_of(record_type: &RecordType, filter: &Expression, column: &str) -> Res
                 };
                 // A literal of another numeric type compares, but has no place in the key.
                 let Ok(element) = key_form::element(literal.as_ref(), field_type) else { continue };
+                let bound = Bound { element, text: shown(literal.as_ref()) };
                 match comparison {
-                    Comparison::Equal => bounds.equal = Some(element),
+                    Comparison::Equal => bounds.equal = Some(bound),
                     _ if literal.is_none() => {}
-                    Comparison::Less => bounds.upper = Some((element, false)),
-                    Comparison::LessOrEqual => bounds.upper = Some((element, true)),
-                    Comparison::Greater => bounds.lower = Some((element, false)),
-                    Comparison::GreaterOrEqual => bounds.lower = Some((element, true)),
+                    Comparison::Less => bounds.upper = Some((bound, false)),
+                    Comparison::LessOrEqual => bounds.upper = Some((bound, true)),
+                    Comparison::Greater => bounds.lower = Some((bound, false)),
+                    Comparison::GreaterOrEqual => bounds.lower = Some((bound, true)),
                     Comparison::NotEqual => {}
                 }
             }
@@ -142,7 +150,9 @@ fn bounds_of(record_type: &RecordType, filter: &Expression, column: &str) -> Res
                     bounds.prefix = Some(prefix.clone());
                 }
             }
-            field if is_column(field) => bounds.equal = Some(Element::Bool(true)),
+            field if is_column(field) => {
+                bounds.equal = Some(Bound { element: Element::Bool(true), text: "true".to_owned() });
+            }
             _ => {}
         }
     }
@@ -161,31 +171,27 @@ fn range_of(prefix: &[u8], column: &str, found: &Bounds, bounds: &mut Vec<String
         bounds.push(format!("{column} begins with {text:?}"));
         return Ok((begin, end));
     }
-    if let Some((element, is_included)) = &found.lower {
-        begin = packed(element)?;
+    if let Some((bound, is_included)) = &found.lower {
+        begin = packed(&bound.element)?;
         if !is_included {
             begin = behind(&begin, &[BEHIND_ALL]);
         }
-        bounds.push(format!("{column} {} {}", if *is_included { ">=" } else { ">" }, shown(element)));
+        bounds.push(format!("{column} {} {}", if *is_included { ">=" } else { ">" }, bound.text));
     }
-    if let Some((element, is_included)) = &found.upper {
-        end = packed(element)?;
+    if let Some((bound, is_included)) = &found.upper {
+        end = packed(&bound.element)?;
         if *is_included {
             end = behind(&end, &[BEHIND_ALL]);
         }
-        bounds.push(format!("{column} {} {}", if *is_included { "<=" } else { "<" }, shown(element)));
+        bounds.push(format!("{column} {} {}", if *is_included { "<=" } else { "<" }, bound.text));
     }
     Ok((begin, end))
 }
 
-fn shown(element: &Element) -> String {
-    match element {
-        Element::Nil => "null".to_owned(),
-        Element::Int(value) => value.to_string(),
-        Element::Double(value) => value.to_string(),
-        Element::Bool(value) => value.to_string(),
-        Element::String(value) => crate::error::shown(value),
-        Element::Uuid(value) => value.to_string(),
-        _ => "...".to_owned(),
+fn shown(literal: Option<&Value>) -> String {
+    match literal {
+        None => "null".to_owned(),
+        Some(value @ (Value::String(_) | Value::Enum(_))) => crate::error::shown(&value.to_string()),
+        Some(value) => value.to_string(),
     }
 }

@@ -1,0 +1,223 @@
+//! The command line's words.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// A multi-tenant record database.
+#[derive(Debug, Parser)]
+#[command(name = "tenantry", version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// The database: file:PATH or memory:
+    #[arg(
+        long,
+        global = true,
+        env = "TENANTRY_DB",
+        default_value = "file:./tenantry.db",
+        value_name = "URL"
+    )]
+    pub(crate) db: String,
+    /// Print JSON and nothing else on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what Tenantry does, on real data in a temporary database
+    Demo,
+    /// Schemas: apply, show, list
+    #[command(subcommand)]
+    Schema(SchemaCommand),
+    /// Tenants: create, list, show, delete
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Import rows from a .jsonl, .json or .csv file
+    Import(ImportArguments),
+    /// Print the record of a key
+    Get(KeyArguments),
+    /// Write a record
+    Put(PutArguments),
+    /// Delete the record of a key
+    Delete(KeyArguments),
+    /// Print the records that a filter asks for
+    Query(QueryArguments),
+    /// A tenant's own key-value space: get, set, clear, range
+    Kv(KvArguments),
+    /// Print what the database holds and how it is doing
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SchemaCommand {
+    /// Put a schema into the database
+    Apply {
+        /// A .toml or .json file
+        file: PathBuf,
+    },
+    /// Print a schema as JSON
+    Show {
+        /// The schema's name
+        name: String,
+    },
+    /// Print the names of all schemas
+    List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Create a tenant
+    Create {
+        /// The tenant's name
+        name: String,
+        /// The schema that its records follow
+        #[arg(long)]
+        schema: String,
+    },
+    /// Print the tenants by name
+    List {
+        /// The most tenants to print
+        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+        /// Begin behind this name
+        #[arg(long)]
+        after: Option<String>,
+    },
+    /// Print what is known of a tenant
+    Show {
+        /// The tenant's name
+        name: String,
+    },
+    /// Delete a tenant with everything in it
+    Delete {
+        /// The tenant's name
+        name: String,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "tenantry import [OPTIONS] TENANT TYPE FILE\n       tenantry import [OPTIONS] --tenant-field FIELD [--schema SCHEMA] TYPE FILE"
+)]
+pub(crate) struct ImportArguments {
+    /// TENANT TYPE FILE; without TENANT where --tenant-field names the column of the tenant
+    #[arg(num_args = 2..=3, required = true, value_names = ["TENANT", "TYPE", "FILE"])]
+    pub(crate) words: Vec<String>,
+    /// The column that names the tenant; tenants that do not exist are created
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) tenant_field: Option<String>,
+    /// The schema of the tenants that are created; not needed where there is but one
+    #[arg(long)]
+    pub(crate) schema: Option<String>,
+    /// How rows become records: a .toml file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mapping: Option<PathBuf>,
+    /// Replace records whose key exists instead of refusing the row
+    #[arg(long)]
+    pub(crate) replace: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeyArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The key: its value, or a JSON list where the key has several fields
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) key: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PutArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The record; - reads it from standard input
+    #[arg(value_name = "JSON")]
+    pub(crate) record: String,
+    /// Refuse if a record with this key exists
+    #[arg(long, conflicts_with = "if_version")]
+    pub(crate) insert: bool,
+    /// Refuse unless the record has this version, as get prints it
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct QueryArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The condition, in CEL: 'rating >= 7.5 && released < date("2000-01-01")'
+    #[arg(long = "where", value_name = "CEL")]
+    pub(crate) filter: Option<String>,
+    /// FIELD or FIELD:desc; may be given several times
+    #[arg(long, value_name = "FIELD[:desc]")]
+    pub(crate) order: Vec<String>,
+    /// The most records to print
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    pub(crate) limit: usize,
+    /// The token that the page before ended with
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) after: Option<String>,
+    /// Print how the records were found, too
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KvArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    #[command(subcommand)]
+    pub(crate) command: KvCommand,
+}
+
+/// Keys and values are text; \xNN stands for a byte and \\ for a backslash.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KvCommand {
+    /// Print the value of a key
+    Get {
+        /// The key; \xNN stands for a byte
+        key: String,
+    },
+    /// Set a key
+    Set {
+        /// The key; \xNN stands for a byte
+        key: String,
+        /// The value; \xNN stands for a byte
+        #[arg(allow_hyphen_values = true)]
+        value: String,
+    },
+    /// Remove a key
+    Clear {
+        /// The key; \xNN stands for a byte
+        key: String,
+    },
+    /// Print the keys of a range
+    Range {
+        /// The first key
+        #[arg(long, default_value = "")]
+        begin: String,
+        /// The key to end before
+        #[arg(long)]
+        end: Option<String>,
+        /// The keys that begin so, in place of --begin and --end
+        #[arg(long, conflicts_with_all = ["begin", "end"])]
+        prefix: Option<String>,
+        /// The most rows
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+        /// From the end
+        #[arg(long)]
+        reverse: bool,
+    },
+}

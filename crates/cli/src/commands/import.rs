@@ -1,0 +1,132 @@
+//! `tenantry import`.
+
+use std::path::Path;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tenantry::limits::SCHEMA_FILE_SIZE_BYTES_MAX;
+use tenantry::{Database, Destination, ImportMapping, ImportReport, Importer, Rejection};
+
+use super::{open_existing, read_text};
+use crate::arguments::ImportArguments;
+use crate::output::{Exit, Failure, Outcome, Printer, count, visible};
+use crate::rows::Rows;
+
+/// How many rows are in memory at a time, and about how many bytes of the file.
+const CHUNK_ROWS: usize = 4_000;
+const CHUNK_SIZE_BYTES: u64 = 8_000_000;
+
+pub(crate) async fn run(arguments: ImportArguments, url: &str, printer: Printer) -> Outcome {
+    let mapping = match &arguments.mapping {
+        Some(path) => ImportMapping::from_toml(&read_text(path, SCHEMA_FILE_SIZE_BYTES_MAX as u64)?)?,
+        None => ImportMapping::default(),
+    };
+    let tenant_field = arguments.tenant_field.clone().or_else(|| mapping.tenant_field.clone());
+    let (tenant, record_type, file) = match (&arguments.words[..], &tenant_field) {
+        ([tenant, record_type, file], None) => (Some(tenant), record_type, file),
+        ([record_type, file], Some(_)) => (None, record_type, file),
+        ([_, _, _], Some(_)) => {
+            return Err(Failure::Usage("name TENANT or the field of the tenant, not both".to_owned()));
+        }
+        _ => {
+            return Err(Failure::Usage(
+                "import TENANT TYPE FILE, or import --tenant-field FIELD TYPE FILE".to_owned(),
+            ));
+        }
+    };
+    let rows = Rows::open(Path::new(file))?;
+    let database = open_existing(url).await?;
+    let destination = match (tenant, tenant_field) {
+        (Some(tenant), _) => Destination::Tenant(tenant.clone()),
+        (None, field) => Destination::Column {
+            field: field.unwrap_or_default(),
+            schema: schema_for(&database, arguments.schema.as_deref()).await?,
+        },
+    };
+    let importer = Importer::new(&database, destination, record_type, mapping, arguments.replace).await?;
+    let started = Instant::now();
+    let report = import(importer, rows, printer, |rejection| {
+        let reason = &rejection.reason;
+        match printer.json {
+            true => printer.line(json!({
+                "line": rejection.line,
+                "code": reason.number(),
+                "tag": reason.tag(),
+                "reason": reason.detail(),
+            })),
+            false => {
+                printer.note(format_args!("line {}: {}", rejection.line, visible(&reason.to_string())));
+                Ok(())
+            }
+        }
+    })
+    .await?;
+    let seconds = started.elapsed().as_secs_f64();
+    printer.document(&summary(&report, seconds), || {
+        format!(
+            "{} rows read: {} imported into {} tenants ({} of them new), {} rejected, in {seconds:.1} s",
+            count(report.rows_read),
+            count(report.rows_imported),
+            count(report.tenants),
+            count(report.tenants_created),
+            count(report.rows_rejected)
+        )
+    })?;
+    Ok(if report.rows_rejected == 0 { Exit::Done } else { Exit::PartlyDone })
+}
+
+/// What an import ends with, for programs.
+pub(crate) fn summary(report: &ImportReport, seconds: f64) -> serde_json::Value {
+    json!({
+        "rows_read": report.rows_read,
+        "rows_imported": report.rows_imported,
+        "rows_rejected": report.rows_rejected,
+        "tenants": report.tenants,
+        "tenants_created": report.tenants_created,
+        "seconds": (seconds * 1_000.0).round() / 1_000.0,
+    })
+}
+
+/// Imports all rows, with a progress bar on a terminal. Every rejection is handed to `reject`, by line.
+pub(crate) async fn import(
+    mut importer: Importer,
+    mut rows: Rows,
+    printer: Printer,
+    mut reject: impl FnMut(&Rejection) -> Outcome<()>,
+) -> Outcome<ImportReport> {
+    let bar = match printer.json {
+        true => ProgressBar::hidden(),
+        // Hidden by itself where standard error is no terminal.
+        false => ProgressBar::new(rows.progress().1),
+    };
+    if let Ok(style) =
+        ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}, {binary_bytes_per_sec}, {eta} left")
+    {
+        bar.set_style(style);
+    }
+    loop {
+        let chunk = rows.next_rows(CHUNK_ROWS, CHUNK_SIZE_BYTES)?;
+        if chunk.is_empty() {
+            bar.finish_and_clear();
+            return Ok(importer.report().clone());
+        }
+        let rejections = importer.write(chunk).await?;
+        bar.suspend(|| rejections.iter().try_for_each(&mut reject))?;
+        bar.set_position(rows.progress().0);
+    }
+}
+
+async fn schema_for(database: &Database, named: Option<&str>) -> Outcome<String> {
+    if let Some(name) = named {
+        return Ok(name.to_owned());
+    }
+    let mut names = database.schema_names().await?;
+    match (names.pop(), names.is_empty()) {
+        (Some(name), true) => Ok(name),
+        (None, _) => Err(Failure::NotFound("there is no schema: apply one first".to_owned())),
+        (Some(_), false) => {
+            Err(Failure::Usage("there are several schemas: name one with --schema".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Rows out of files, one at a time, each with the line it begins on. What is no row is handed on as the reason why, and reading goes on behind it; a row
+//! takes no more memory than a JSON document may have bytes.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::Value as Json;
+use tenantry::limits::JSON_SIZE_BYTES_MAX;
+use tenantry::{Code, Error, ImportRow, RowContents, parse_json};
+
+use crate::output::{Failure, Outcome};
+
+/// The rows of a file.
+pub(crate) struct Rows {
+    source: Source,
+    /// How many bytes of the file were taken.
+    bytes_read: Arc<AtomicU64>,
+    size_bytes: u64,
+    name: String,
+}
+
+enum Source {
+    Lines { reader: Box<dyn BufRead>, line: u64 },
+    List(List),
+    Csv { reader: Box<csv::Reader<Counted>>, header: Vec<String>, row_bytes: Arc<AtomicU64> },
+}
+
+impl Rows {
+    /// Opens a file by its extension.
+    pub(crate) fn open(path: &Path) -> Outcome<Rows> {
+        let name = path.display().to_string();
+        let unusable = |error| Failure::Io(name.clone(), error);
+        let extension =
+            path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_owned();
+        if !matches!(extension.as_str(), "json" | "jsonl" | "csv") {
+            return Err(Failure::Usage(format!("{name}: rows are read from .json, .jsonl and .csv files")));
+        }
+        let file = File::open(path).map_err(unusable)?;
+        let size_bytes = file.metadata().map_err(unusable)?.len();
+        let rows = Rows::read(Box::new(file), &extension).map_err(unusable)?;
+        Ok(Rows { size_bytes, name, ..rows })
+    }
+
+    fn read(file: Box<dyn Read>, extension: &str) -> io::Result<Rows> {
+        let (bytes_read, row_bytes) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let bounded = (extension == "csv").then(|| row_bytes.clone());
+        let counted = Counted { file, bytes_read: bytes_read.clone(), row_bytes: bounded };
+        let source = match extension {
+            "jsonl" => Source::Lines { reader: Box::new(BufReader::new(counted)), line: 0 },
+            "csv" => {
+                let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(counted);
+                let header = reader.headers().map_err(io::Error::other)?;
+                let header: Vec<String> =
+                    header.iter().map(|name| name.trim_start_matches('\u{feff}').to_owned()).collect();
+                if let Some((index, name)) =
+                    header.iter().enumerate().find(|(index, name)| header[..*index].contains(name))
+                {
+                    let detail = format!("the header names {name:?} twice (column {})", index + 1);
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+                }
+                Source::Csv { reader: Box::new(reader), header, row_bytes }
+            }
+            _ => Source::List(List {
+                reader: Box::new(BufReader::new(counted)),
+                line: 1,
+                state: ListState::Before,
+            }),
+        };
+        Ok(Rows { source, bytes_read, size_bytes: 0, name: String::new() })
+    }
+
+    /// How far reading has come, and how far it goes, in bytes.
+    pub(crate) fn progress(&self) -> (u64, u64) {
+        (self.bytes_read.load(Ordering::Relaxed), self.size_bytes)
+    }
+
+    /// The next rows: fewer than asked for at the end, none behind it.
+    pub(crate) fn next_rows(&mut self, rows_max: usize, size_bytes_max: u64) -> Outcome<Vec<ImportRow>> {
+        let begin = self.progress().0;
+        let mut rows = Vec::new();
+        while rows.len() < rows_max && self.progress().0 - begin < size_bytes_max {
+            let next = match &mut self.source {
+                Source::Lines { reader, line } => next_line(reader, line),
+                Source::List(list) => list.next(),
+                Source::Csv { reader, header, row_bytes } => next_record(reader, header, row_bytes),
+            };
+            match next.map_err(|error| Failure::Io(self.name.clone(), error))? {
+                Some(row) => rows.push(row),
+                None => break,
+            }
+        }
+        Ok(rows)
+    }
+}
+
+/// Counts what is read; for a format whose reader keeps a row whatever its size, refuses to read on in a row that is too long.
+struct Counted {
+    file: Box<dyn Read>,
+    bytes_read: Arc<AtomicU64>,
+    row_bytes: Option<Arc<AtomicU64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.bytes_read.fetch_add(count as u64, Ordering::Relaxed);
+        if let Some(row_bytes) = &self.row_bytes {
+            let total = row_bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+            if total > JSON_SIZE_BYTES_MAX as u64 {
+                let detail = format!("a row has more than {JSON_SIZE_BYTES_MAX} bytes: is a quote missing?");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, detail));
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn row_of(line: u64, text: &[u8]) -> ImportRow {
+    let contents = std::str::from_utf8(text)
+        .map_err(|_| Error::new(Code::ImportRowInvalid, "the row is not UTF-8"))
+        .and_then(parse_json)
+        .and_then(|json| match json {
+            Json::Object(object) => Ok(RowContents::Json(object)),
+            _ => Err(Error::new(Code::ImportRowInvalid, "the row is no object: {\"column\": value}")),
+        });
+    ImportRow { line, contents }
+}
+
+fn too_long(line: u64) -> ImportRow {
+    let detail = format!("the row has more than {JSON_SIZE_BYTES_MAX} bytes");
+    ImportRow { line, contents: Err(Error::new(Code::LimitPassed, detail)) }
+}
+
+fn next_line(reader: &mut Box<dyn BufRead>, line: &mut u64) -> io::Result<Option<ImportRow>> {
+    loop {
+        *line += 1;
+        let mut text = Vec::new();
+        let limit = JSON_SIZE_BYTES_MAX as u64 + 1;
+        if reader.by_ref().take(limit).read_until(b'\n', &mut text)? == 0 {
+            return Ok(None);
+        }
+        if text.len() as u64 == limit && text.last() != Some(&b'\n') {
+            skip_line(reader)?;
+            return Ok(Some(too_long(*line)));
+        }
+        let trimmed = text.strip_prefix(b"\xef\xbb\xbf").filter(|_| *line == 1).unwrap_or(&text).trim_ascii();
+        if !trimmed.is_empty() {
+            return Ok(Some(row_of(*line, trimmed)));
+        }
+    }
+}
+
+fn skip_line(reader: &mut Box<dyn BufRead>) -> io::Result<()> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let count = end.map_or(buffer.len(), |end| end + 1);
+        let is_end = end.is_some() || buffer.is_empty();
+        reader.consume(count);
+        if is_end {
+            return Ok(());
+        }
+    }
+}
+
+fn next_record(
+    reader: &mut csv::Reader<Counted>,
+    header: &[String],
+    row_bytes: &AtomicU64,
+) -> io::Result<Option<ImportRow>> {
+    row_bytes.store(0, Ordering::Relaxed);
+    let mut record = csv::ByteRecord::new();
+    if !reader.read_byte_record(&mut record).map_err(io::Error::other)? {
+        return Ok(None);
+    }
+    let line = record.position().map_or(0, csv::Position::line);
+    let refused = |detail: String| Error::new(Code::ImportRowInvalid, detail);
+    let contents = if record.len() != header.len() {
+        Err(refused(format!("the row has {} cells, the header {}", record.len(), header.len())))
+    } else {
+        let cells = header.iter().zip(&record).map(|(name, cell)| match std::str::from_utf8(cell) {
+            Ok(cell) => Ok((name.clone(), cell.to_owned())),
+            Err(_) => Err(refused(format!("the column {name:?} is not UTF-8"))),
+        });
+        cells.collect::<Result<Vec<_>, Error>>().map(RowContents::Text)
+    };
+    Ok(Some(ImportRow { line, contents }))
+}
+
+/// The elements of one JSON list, cut out without reading the whole of it.
+struct List {
+    reader: Box<dyn BufRead>,
+    line: u64,
+    state: ListState,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum ListState {
+    /// In front of the bracket.
+    Before,
+    /// In front of the first element, or of the end.
+    First,
+    /// In front of an element.
+    Element,
+    /// Behind the bracket.
+    Behind,
+    /// Behind the file, or behind something that is no list.
+    Over,
+}
+
+impl List {
+    fn next(&mut self) -> io::Result<Option<ImportRow>> {
+        if self.state == ListState::Before {
+            if self.peek()? == Some(0xef) {
+                self.reader.consume(3);
+            }
+            match self.skip_spaces()? {
+                Some(b'[') => self.take(),
+                _ => return Ok(Some(self.broken("the file is no list of objects: [{...}, {...}]"))),
+            }
+            self.state = ListState::First;
+        }
+        match self.state {
+            ListState::Over => return Ok(None),
+            ListState::Behind => return self.end(),
+            _ => {}
+        }
+        match self.skip_spaces()? {
+            Some(b']') if self.state == ListState::First => {
+                self.take();
+                return self.end();
+            }
+            None => return Ok(Some(self.broken("the file ends inside the list"))),
+            _ => {}
+        }
+        let line = self.line;
+        let (text, is_long) = self.element()?;
+        let row = match is_long {
+            true => too_long(line),
+            false => row_of(line, text.trim_ascii()),
+        };
+        match self.peek()? {
+            Some(b',') => {
+                self.take();
+                self.state = ListState::Element;
+            }
+            Some(b']') => {
+                self.take();
+                // What follows the list, if anything does, is told as the next row.
+                self.state = ListState::Behind;
+            }
+            _ => {
+                // The end of the file: told as the next row.
+                self.state = ListState::Element;
+            }
+        }
+        Ok(Some(row))
+    }
+
+    fn end(&mut self) -> io::Result<Option<ImportRow>> {
+        match self.skip_spaces()? {
+            None => {
+                self.state = ListState::Over;
+                Ok(None)
+            }
+            Some(_) => Ok(Some(self.broken("something follows the end of the list"))),
+        }
+    }
+
+    fn broken(&mut self, why: &str) -> ImportRow {
+        self.state = ListState::Over;
+        ImportRow { line: self.line, contents: Err(Error::new(Code::JsonInvalid, why)) }
+    }
+
+    /// The bytes up to the comma or bracket that ends an element.
+    fn element(&mut self) -> io::Result<(Vec<u8>, bool)> {
+        let mut text = Vec::new();
+        let (mut depth, mut is_string, mut is_escaped, mut is_long) = (0u64, false, false, false);
+        while let Some(byte) = self.peek()? {
+            match byte {
+                _ if is_escaped => is_escaped = false,
+                b'\\' if is_string => is_escaped = true,
+                b'"' => is_string = !is_string,
+                _ if is_string => {}
+                b'[' | b'{' => depth += 1,
+                b',' | b']' if depth == 0 => break,
+                b']' | b'}' => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            if text.len() > JSON_SIZE_BYTES_MAX {
+                is_long = true;
+                text.clear();
+            }
+            if !is_long {
+                text.push(byte);
+            }
+            self.take();
+        }
+        Ok((text, is_long))
+    }
+
+    fn skip_spaces(&mut self) -> io::Result<Option<u8>> {
+        while let Some(byte) = self.peek()? {
+            if !byte.is_ascii_whitespace() {
+                return Ok(Some(byte));
+            }
+            if byte == b'\n' {
+                self.line += 1;
+            }
+            self.reader.consume(1);
+        }
+        Ok(None)
+    }
+
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        Ok(self.reader.fill_buf()?.first().copied())
+    }
+
+    fn take(&mut self) {
+        if let Ok(Some(b'\n')) = self.peek() {
+            self.line += 1;
+        }
+        self.reader.consume(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(text: impl Into<Vec<u8>>, extension: &str) -> Vec<(u64, Result<String, Code>)> {
+        let mut rows = Rows::read(Box::new(io::Cursor::new(text.into())), extension).unwrap();
+        let read = rows.next_rows(1_000, u64::MAX).unwrap();
+        assert!(rows.next_rows(1_000, u64::MAX).unwrap().is_empty());
+        let shown = |contents| match contents {
+            RowContents::Json(object) => Json::Object(object).to_string(),
+            RowContents::Text(cells) => format!("{cells:?}"),
+            _ => String::new(),
+        };
+        read.into_iter()
+            .map(|row| (row.line, row.contents.map(shown).map_err(|error| error.code())))
+            .collect()
+    }
+
+    fn good(line: u64, text: &str) -> (u64, Result<String, Code>) {
+        (line, Ok(text.to_owned()))
+    }
+
+    #[test]
+    fn a_list_is_cut_into_its_elements() {
+        assert_eq!(rows("[]", "json"), []);
+        assert_eq!(rows("\u{feff} [ ]\n", "json"), []);
+        let text = "[\n  {\"a\": \"],{\\\"\"},\n\n  {\"b\":\n [1,{}]}, {}\n]\n";
+        assert_eq!(
+            rows(text, "json"),
+            [good(2, "{\"a\":\"],{\\\"\"}"), good(4, "{\"b\":[1,{}]}"), good(5, "{}")]
+        );
+    }
+
+    #[test]
+    fn what_is_no_row_is_told_and_the_rest_is_read() {
+        assert_eq!(rows("[{\"a\":1},7,{\"a\":,},{\"a\":2}]", "json").len(), 4);
+        assert_eq!(rows("{}", "json"), [(1, Err(Code::JsonInvalid))]);
+        assert_eq!(rows("", "json"), [(1, Err(Code::JsonInvalid))]);
+        assert_eq!(rows("[{}", "json"), [good(1, "{}"), (1, Err(Code::JsonInvalid))]);
+        assert_eq!(rows("[{},]", "json"), [good(1, "{}"), (1, Err(Code::JsonInvalid))]);
+        assert_eq!(rows("[{}] x", "json"), [good(1, "{}"), (1, Err(Code::JsonInvalid))]);
+        let long = format!("[{{}},\n\"{}\",\n{{}}]", "x".repeat(5_000_000));
+        assert_eq!(rows(long, "json"), [good(1, "{}"), (2, Err(Code::LimitPassed)), good(3, "{}")]);
+        let deep = format!("[{{}},{},{{}}]", "[".repeat(100_000) + &"]".repeat(100_000));
+        assert_eq!(rows(deep, "json").len(), 3);
+    }
+
+    #[test]
+    fn lines_are_rows() {
+        let text = b"{\"a\":1}\n\n  \nnot json\r\n[]\n{\"b\":\"\xff\"}\n{\"c\":3}".to_vec();
+        let expected = [
+            good(1, "{\"a\":1}"),
+            (4, Err(Code::JsonInvalid)),
+            (5, Err(Code::ImportRowInvalid)),
+            (6, Err(Code::ImportRowInvalid)),
+            good(7, "{\"c\":3}"),
+        ];
+        assert_eq!(rows(text, "jsonl"), expected);
+        let long = format!("{{}}\n{}\n{{}}\n", "x".repeat(9_000_000));
+        assert_eq!(rows(long, "jsonl"), [good(1, "{}"), (2, Err(Code::LimitPassed)), good(3, "{}")]);
+    }
+
+    #[test]
+    fn cells_are_read_by_the_header() {
+        let text = "\u{feff}a,b\n1,\"x\ny\"\n2\n3,\n";
+        let expected = [
+            good(2, "[(\"a\", \"1\"), (\"b\", \"x\\ny\")]"),
+            (4, Err(Code::ImportRowInvalid)),
+            good(5, "[(\"a\", \"3\"), (\"b\", \"\")]"),
+        ];
+        assert_eq!(rows(text, "csv"), expected);
+        assert!(Rows::read(Box::new(io::Cursor::new(b"a,a\n1,2\n".to_vec())), "csv").is_err());
+        let mut endless =
+            Rows::read(Box::new(io::Cursor::new([b"a\n\"".to_vec(), vec![b'x'; 9_000_000]].concat())), "csv")
+                .unwrap();
+        assert!(endless.next_rows(10, u64::MAX).is_err());
+    }
+}
