@@ -18,8 +18,6 @@ use crate::stats::count;
 const TICK: Duration = Duration::from_millis(100);
 /// How long a batch may wait for the map when there is little of it.
 const APPLY_AFTER: Duration = Duration::from_secs(15);
-/// How often the free space of the disk is asked for.
-const FREE_SPACE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Queue {
@@ -209,7 +207,11 @@ impl Driver {
         if self.shared.store.size_bytes() > limit {
             count(&self.shared.counters.write_stalls);
         }
-        while self.shared.store.size_bytes() > limit && self.shared.check_running().is_ok() {
+        // On a full disk the map does not move: the commits are refused instead.
+        while self.shared.store.size_bytes() > limit
+            && self.shared.check_running().is_ok()
+            && !self.shared.is_disk_full.load(Ordering::Acquire)
+        {
             self.is_keeper_needed.store(true, Ordering::SeqCst);
             self.map_moved.notify_all();
             let turn = self.map_turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,8 +221,7 @@ impl Driver {
 
     fn run_keeper(&self, files: Option<Files>) {
         let _abort = AbortOnPanic;
-        let mut keeper =
-            Keeper { driver: self, files, applied_at: self.now(), checked_at: None, commits_seen: 0 };
+        let mut keeper = Keeper { driver: self, files, applied_at: self.now(), commits_seen: 0 };
         while !self.is_closing.load(Ordering::SeqCst) {
             if let Err(error) = keeper.turn() {
                 self.shared.stop(&error);
@@ -231,7 +232,7 @@ impl Driver {
             }
         }
         // A clean end leaves nothing to replay.
-        if self.shared.check_running().is_ok() {
+        if self.shared.check_running().is_ok() && !self.shared.is_disk_full.load(Ordering::Acquire) {
             let newest = self.shared.versions().readable();
             self.shared.store.raise_oldest(newest);
             if let Err(error) = keeper.apply() {
@@ -245,7 +246,6 @@ struct Keeper<'a> {
     driver: &'a Driver,
     files: Option<Files>,
     applied_at: Duration,
-    checked_at: Option<Duration>,
     commits_seen: u64,
 }
 
@@ -253,26 +253,27 @@ impl Keeper<'_> {
     fn turn(&mut self) -> Result<()> {
         self.check_free_space()?;
         self.driver.shared.check_running()?;
+        let is_full = || self.driver.shared.is_disk_full.load(Ordering::Acquire);
         if let Some(files) = &self.files
-            && !self.driver.shared.is_disk_full.load(Ordering::Acquire)
+            && !is_full()
+            && let Err(error) = files.closed.prepare_spare()
         {
-            files.closed.prepare_spare()?;
+            match error.code() {
+                ErrorCode::DISK_FULL => self.driver.shared.is_disk_full.store(true, Ordering::Release),
+                _ => return Err(error),
+            }
         }
         self.evict_early();
-        if self.is_due() {
+        // The map is never written while the disk might fill under it: it could not be read any more. What waits is in memory and in the log.
+        if self.is_due() && !is_full() {
             self.apply()?;
         }
         Ok(())
     }
 
+    /// Refuses writes while there is less room than the reserve and what waits in memory for the map.
     fn check_free_space(&mut self) -> Result<()> {
-        let now = self.driver.now();
-        let is_due = self.checked_at.is_none_or(|at| now.saturating_sub(at) >= FREE_SPACE_CHECK_EVERY);
-        if let Some(files) = &self.files
-            && is_due
-        {
-            self.checked_at = Some(now);
-            // What waits in memory for the map will need room there.
+        if let Some(files) = &self.files {
             let needed =
                 self.driver.settings.free_space_reserve_bytes + 2 * self.driver.shared.store.size_bytes();
             let is_full = files.directory.free_bytes()? < needed;

@@ -234,8 +234,17 @@ impl Log {
     ///
     /// 10002 when there is no room for another segment: the log goes on when there is; 1510 and 10004 as [`append`](Log::append).
     pub(crate) fn reserve(&mut self, batch: &Batch) -> Result<()> {
+        self.reserve_bytes(record::encoded_size(batch) as u64 + 8)
+    }
+
+    /// As [`reserve`](Log::reserve), for a ceiling.
+    pub(crate) fn reserve_for_ceiling(&mut self) -> Result<()> {
+        self.reserve_bytes(HEADER_SIZE as u64 + 64)
+    }
+
+    fn reserve_bytes(&mut self, size: u64) -> Result<()> {
         self.check()?;
-        match self.make_room(record::encoded_size(batch) as u64 + 8) {
+        match self.make_room(size) {
             Err(error) if error.code() != ErrorCode::DISK_FULL => Err(self.poison(error)),
             made => made,
         }

@@ -119,7 +119,9 @@ impl Sequencer {
         let version = match self.begin_batch() {
             Ok(version) => version,
             Err(error) => {
-                self.shared.stop(&error);
+                if error.code() != ErrorCode::DISK_FULL {
+                    self.shared.stop(&error);
+                }
                 return refuse_all(waiting.into_iter().map(|waiting| waiting.done), &error);
             }
         };
@@ -152,8 +154,13 @@ impl Sequencer {
     pub(crate) fn tick(&mut self) {
         let now = self.shared.env.clock.monotonic();
         let result = self.raise_ceiling(now).and_then(|()| self.sync_if_due(now));
-        if let Err(error) = result {
-            self.shared.stop(&error);
+        match result {
+            Err(error) if error.code() == ErrorCode::DISK_FULL => {
+                // Nothing was written. Versions stand still at their ceiling, and reads with them, until there is room.
+                self.shared.is_disk_full.store(true, Ordering::Release);
+            }
+            Err(error) => self.shared.stop(&error),
+            Ok(()) => {}
         }
         let oldest = {
             let mut versions = self.shared.versions();
@@ -197,6 +204,7 @@ impl Sequencer {
     fn raise_ceiling(&mut self, now: Duration) -> Result<()> {
         let Some(ceiling) = self.shared.versions().ceiling_due(now) else { return Ok(()) };
         if let Some(log) = &mut self.log {
+            log.reserve_for_ceiling()?;
             log.append_ceiling(ceiling)?;
             log.sync()?;
         }
