@@ -1,0 +1,130 @@
+//! The record layer on the engine, as a ratio to the bare engine.
+
+use std::time::{Duration, Instant};
+
+use pollster::block_on;
+use tenantry::{PrimaryKey, Query, Record, SchemaDefinition};
+use tenantry_kv::Isolation;
+
+use crate::stores::Outcome;
+use crate::{Arguments, Results};
+
+const SCHEMA: &str = r#"
+name = "bench"
+[types.row]
+primary_key = ["id"]
+fields = { id = "int", group = "int", name = "string", score = "float", note = "string" }
+indexes = { by_group = { fields = ["group"] } }
+"#;
+const RECORDS: i64 = 100_000;
+const PER_GROUP: i64 = 100;
+
+pub(crate) fn measure(arguments: &Arguments, results: &mut Results) -> Outcome<()> {
+    let directory = tempfile::Builder::new().prefix("tenantry-bench-").tempdir_in(".")?;
+    let url = format!("file:{}", directory.path().display());
+    block_on(async {
+        let database = tenantry::open(&url).await?;
+        database.apply_schema(&SchemaDefinition::from_toml(SCHEMA)?).await?;
+        let tenant = database.create_tenant("bench", "bench").await?;
+        let record = |id: i64| {
+            Record::new()
+                .with("id", id)
+                .with("group", id / PER_GROUP)
+                .with("name", format!("record number {id}"))
+                .with("score", id as f64)
+                .with("note", "x".repeat(90))
+        };
+        let mut note = |what: &str, value: f64| {
+            println!("  {:<10} {what:<44} {value:>12.1}", "records");
+            results.entry(what.to_owned()).or_default().push(("tenantry".to_owned(), value));
+        };
+        let started = Instant::now();
+        for begin in (0..RECORDS).step_by(200) {
+            tenant
+                .run(|transaction| async move {
+                    for id in begin..begin + 200 {
+                        transaction.insert("row", &record(id)).await?;
+                    }
+                    Ok::<_, tenantry::Error>(())
+                })
+                .await?;
+        }
+        note(
+            "f record insert, 200 a transaction, records/s",
+            RECORDS as f64 / started.elapsed().as_secs_f64(),
+        );
+        let window = Duration::from_secs(arguments.seconds) / 6;
+        // The same bytes, read bare: each read in a transaction of its own, and the record with the header that every transaction reads.
+        let value = block_on(
+            tenant.read(|transaction| async move { transaction.get("row", &PrimaryKey::of(1)).await }),
+        )?;
+        assert!(value.is_some());
+        tenant.run(|transaction| async move { transaction.raw_set(b"bare", &[7; 150]) }).await?;
+        let engine = database.engine();
+        let bare_key = {
+            let transaction = engine.begin()?;
+            let mut next = Some(tenantry_kv::RangeRequest::new(vec![0x15], vec![0xfe]));
+            let mut found = None;
+            while let Some(request) = next {
+                let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
+                found = found.or_else(|| {
+                    batch.rows.iter().find(|row| row.key.ends_with(b"bare")).map(|row| row.key.clone())
+                });
+                next = if found.is_some() { None } else { request.after(&batch) };
+            }
+            found.unwrap_or_default()
+        };
+        let bare = timed(window, |_| {
+            let transaction = engine.begin()?;
+            assert!(block_on(transaction.get(&bare_key, Isolation::Serializable))?.is_some());
+            Ok(())
+        })?;
+        let got = timed(window, |number| {
+            let key = PrimaryKey::of((number * 7_919 % RECORDS as u64) as i64);
+            assert!(block_on(tenant.get("row", &key))?.is_some());
+            Ok(())
+        })?;
+        let inside = block_on(tenant.read(|transaction| async move {
+            timed(window.min(Duration::from_secs(3)), |number| {
+                let key = PrimaryKey::of((number * 7_919 % RECORDS as u64) as i64);
+                assert!(block_on(transaction.get("row", &key))?.is_some());
+                Ok(())
+            })
+            .map_err(|error| tenantry::Error::new(tenantry::Code::Engine, error.to_string()))
+        }))?;
+        let queried = timed(window, |number| {
+            let group = number % (RECORDS / PER_GROUP) as u64;
+            let query = Query::of("row").filter(format!("group == {group}"));
+            assert_eq!(block_on(tenant.query(&query))?.records.len(), 100);
+            Ok(())
+        })?;
+        note("f engine get p50 us", bare.0);
+        note("f record get p50 us, own transaction", got.0);
+        note("f record get p99 us, own transaction", got.1);
+        note("f record get p50 us, inside a transaction", inside.0);
+        note("f query of 100 by index p50 us", queried.0);
+        println!(
+            "  record get to engine get: {:.2} in its own transaction, {:.2} inside one",
+            got.0 / bare.0,
+            inside.0 / bare.0
+        );
+        Ok(())
+    })
+}
+
+/// The median and the 99th percentile of one call, in microseconds.
+fn timed(window: Duration, mut call: impl FnMut(u64) -> Outcome<()>) -> Outcome<(f64, f64)> {
+    let started = Instant::now();
+    let mut times = Vec::new();
+    for number in 0.. {
+        let begun = Instant::now();
+        call(number)?;
+        times.push(begun.elapsed().as_nanos() as u64);
+        if started.elapsed() >= window || times.len() > 3_000_000 {
+            break;
+        }
+    }
+    times.sort_unstable();
+    let at = |quantile: f64| times[(times.len() as f64 * quantile) as usize] as f64 / 1e3;
+    Ok((at(0.5), at(0.99)))
+}
