@@ -7,8 +7,8 @@ use std::time::Duration;
 use pollster::block_on;
 use tenantry_embedded::{EmbeddedEngine, Settings};
 use tenantry_kv::Engine;
-use tenantry_kv::conformance::Subject;
 use tenantry_kv::conformance::random::{self, Tally};
+use tenantry_kv::conformance::{Subject, rules};
 use tenantry_kv::env::{Clock, Env};
 
 /// The system's clock, which a test can move on.
@@ -94,4 +94,16 @@ fn random_transactions_agree_with_the_reference_in_memory() {
 #[test]
 fn random_transactions_agree_with_the_reference_on_disk() {
     check_random(true, 1_000..1_030);
+}
+
+#[test]
+fn every_rule_is_kept_in_memory() {
+    let failures = block_on(rules::run(&|| Box::new(Embedded::open(false))));
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn every_rule_is_kept_on_disk() {
+    let failures = block_on(rules::run(&|| Box::new(Embedded::open(true))));
+    assert!(failures.is_empty(), "{failures:#?}");
 }

@@ -1,10 +1,12 @@
 //! The conformance suite: what makes an engine an engine.
 //!
 //! - [`mod@reference`] is the contract in its plainest form: a slow engine that is obviously right, and can be made wrong on purpose.
+//! - [`mod@rules`] checks the contract rule by rule.
 //! - [`mod@random`] runs interleaved random transactions on an engine and on the reference and compares every answer.
 
 pub mod random;
 pub mod reference;
+pub mod rules;
 
 use std::fmt;
 
