@@ -129,6 +129,7 @@ impl Store {
             return Ok(None);
         }
         self.map.apply(&change)?;
+        self.window.raise_floor(change.applied.version);
         for batch in &due {
             self.window.forget(batch);
         }

@@ -29,25 +29,32 @@ impl Clears {
         }
     }
 
-    /// The newest version not after `version` at which `key` was cleared.
-    pub(super) fn newest(&self, key: &[u8], version: Version) -> Option<Version> {
+    /// The newest version not after `version`, and after `floor`, at which `key` was cleared.
+    pub(super) fn newest(&self, key: &[u8], version: Version, floor: Version) -> Option<Version> {
         if self.fragments.is_empty() {
             return None;
         }
         let (_, versions) =
             self.fragments.range::<[u8], _>((Bound::Unbounded, Bound::Included(key))).next_back()?;
-        newest(versions, version)
+        newest(versions, version, floor)
     }
 
-    /// Appends the ranges between `begin` and `end` that were cleared at or before `version`, ascending and merged.
-    pub(super) fn within(&self, begin: &[u8], end: &[u8], version: Version, ranges: &mut Vec<KeyRange>) {
+    /// Appends the ranges between `begin` and `end` that were cleared at or before `version` and after `floor`, ascending and merged.
+    pub(super) fn within(
+        &self,
+        begin: &[u8],
+        end: &[u8],
+        version: Version,
+        floor: Version,
+        ranges: &mut Vec<KeyRange>,
+    ) {
         if self.fragments.is_empty() || begin >= end {
             return;
         }
-        let mut open = self.newest(begin, version).map(|_| Bytes::copy_from_slice(begin));
+        let mut open = self.newest(begin, version, floor).map(|_| Bytes::copy_from_slice(begin));
         for (key, versions) in self.fragments.range::<[u8], _>((Bound::Excluded(begin), Bound::Excluded(end)))
         {
-            match (newest(versions, version), open.take()) {
+            match (newest(versions, version, floor), open.take()) {
                 (Some(_), None) => open = Some(key.clone()),
                 (Some(_), begun) => open = begun,
                 (None, Some(begun)) => ranges.push(KeyRange::new(begun, key.clone())),
@@ -102,6 +109,6 @@ impl Clears {
     }
 }
 
-fn newest(versions: &[Version], version: Version) -> Option<Version> {
-    versions.iter().rev().find(|at| **at <= version).copied()
+fn newest(versions: &[Version], version: Version, floor: Version) -> Option<Version> {
+    versions.iter().rev().find(|at| **at <= version).copied().filter(|at| *at > floor)
 }
