@@ -10,7 +10,26 @@ pub mod rules;
 
 use std::fmt;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Isolation, TransactionRef};
+use crate::error::Result;
+use crate::range::{RangeBatch, RangeRequest};
+
+/// Reads a range to its end or to its limit, in as many batches as the engine makes of it.
+async fn read_all(
+    transaction: &TransactionRef,
+    request: &RangeRequest,
+    isolation: Isolation,
+) -> Result<RangeBatch> {
+    let mut read = RangeBatch::default();
+    let mut next = Some(request.clone());
+    while let Some(request) = next {
+        let mut batch = transaction.get_range(&request, isolation).await?;
+        next = request.after(&batch);
+        read.more = batch.more;
+        read.rows.append(&mut batch.rows);
+    }
+    Ok(read)
+}
 
 /// An engine under test.
 pub trait Subject: Send + Sync + fmt::Debug {

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Subject;
 use super::reference::{ReferenceEngine, manual_env_with_clock, split_mix};
+use super::{Subject, read_all};
 use crate::atomic::MutationType;
 use crate::conflict_range::{ConflictKind, ConflictReport, KeyRange};
 use crate::engine::{Engine, Isolation, TransactionRef};
@@ -269,9 +269,10 @@ impl Pair {
             _ => {
                 let request = self.request();
                 self.steps.push(format!("{index}: get_range {request:?} {isolation:?}"));
-                let (expected, found) =
-                    (twin.expected.get_range(&request, isolation), twin.found.get_range(&request, isolation));
-                self.compare_reads(index, twin, expected, found, show_batch).await
+                let expected = read_all(&twin.expected, &request, isolation).await;
+                let found = read_all(&twin.found, &request, isolation).await;
+                self.compare_reads(index, twin, KvFuture::ready(expected), KvFuture::ready(found), show_batch)
+                    .await
             }
         }
     }

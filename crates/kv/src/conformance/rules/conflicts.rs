@@ -1,5 +1,6 @@
 //! Conflict ranges, exactly.
 
+use super::super::read_all;
 use super::{begin, code, put, rules, same, shown};
 use crate::atomic::MutationType;
 use crate::conflict_range::{ConflictKind, ConflictReport};
@@ -46,7 +47,7 @@ rules! {
         put(subject, FOUR).await?;
         for (limit, expected) in [(0, "a..z"), (2, "a..d\\x00"), (4, "a..h\\x00"), (9, "a..z")] {
             let transaction = begin(subject)?;
-            let _ = transaction.get_range(&RangeRequest::new("a", "z").limit(limit), Serializable).await;
+            let _ = read_all(&transaction, &RangeRequest::new("a", "z").limit(limit), Serializable).await;
             same!((limit, reads(&transaction).await), (limit, expected.to_owned()));
         }
     }
@@ -55,7 +56,7 @@ rules! {
         for (limit, expected) in [(0, "a..z"), (2, "f..z"), (9, "a..z")] {
             let transaction = begin(subject)?;
             let request = RangeRequest::new("a", "z").limit(limit).reverse(true);
-            let _ = transaction.get_range(&request, Serializable).await;
+            let _ = read_all(&transaction, &request, Serializable).await;
             same!((limit, reads(&transaction).await), (limit, expected.to_owned()));
         }
     }
@@ -68,7 +69,7 @@ rules! {
         let _ = transaction.get(b"d", Serializable).await;
         let _ = transaction.get(b"h", Serializable).await;
         same!(reads(&transaction).await, "h..h\\x00");
-        let _ = transaction.get_range(&RangeRequest::new("a", "z"), Serializable).await;
+        let _ = read_all(&transaction, &RangeRequest::new("a", "z"), Serializable).await;
         same!(reads(&transaction).await, "a..d d\\x00..f g..z");
         let later = begin(subject)?;
         let _ = later.get(b"b", Serializable).await;

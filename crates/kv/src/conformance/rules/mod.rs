@@ -163,13 +163,14 @@ async fn value(subject: &dyn Subject, key: &[u8]) -> std::result::Result<Option<
     begin(subject)?.get(key, Isolation::Snapshot).await.map_err(|error| error.to_string())
 }
 
-/// The keys that a range read gives, and whether there are more.
+/// The keys that a range read gives, and whether there are more. Read to the end of the range or to the limit: how much comes in one batch is up to the
+/// engine.
 async fn keys(
     transaction: &TransactionRef,
     request: &RangeRequest,
     isolation: Isolation,
 ) -> std::result::Result<(Vec<String>, bool), i32> {
-    match transaction.get_range(request, isolation).await {
+    match super::read_all(transaction, request, isolation).await {
         Ok(batch) => {
             let keys = batch.rows.iter().map(|row| String::from_utf8_lossy(&row.key).into_owned()).collect();
             Ok((keys, batch.more))
