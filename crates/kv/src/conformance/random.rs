@@ -96,6 +96,7 @@ pub async fn run(
         tally: Tally::default(),
         open: Vec::new(),
         has_stamped_key: [false; OPEN_TRANSACTIONS],
+        is_bare: [false; OPEN_TRANSACTIONS],
     };
     for _ in 0..OPEN_TRANSACTIONS {
         let opened = pair.begin(subject.engine(), &reference)?;
@@ -134,6 +135,8 @@ struct Pair {
     open: Vec<Twin>,
     /// Which of them wrote a versionstamped key.
     has_stamped_key: [bool; OPEN_TRANSACTIONS],
+    /// Which of them do without read-your-writes.
+    is_bare: [bool; OPEN_TRANSACTIONS],
 }
 
 type Compared = std::result::Result<(), Box<Difference>>;
@@ -234,12 +237,14 @@ impl Pair {
                 twin.expected.reset();
                 twin.found.reset();
                 self.has_stamped_key[index] = false;
+                self.is_bare[index] = false;
                 Ok(())
             }
             _ => {
                 self.commit(index, &twin).await?;
                 self.open[index] = self.begin(engine, reference)?;
                 self.has_stamped_key[index] = false;
+                self.is_bare[index] = false;
                 Ok(())
             }
         }
@@ -301,6 +306,7 @@ impl Pair {
             twin.expected.reset();
             twin.found.reset();
             self.has_stamped_key[index] = false;
+            self.is_bare[index] = false;
             return Ok(());
         }
         self.compare(expected, found, show)
@@ -373,7 +379,10 @@ impl Pair {
             0 => TransactionOption::SnapshotReadYourWritesDisable,
             1 => TransactionOption::SnapshotReadYourWritesEnable,
             2 => TransactionOption::BypassUnreadable,
-            3 if self.chance(4) == 0 => TransactionOption::ReadYourWritesDisable,
+            3 if self.chance(4) == 0 => {
+                self.is_bare[index] = true;
+                TransactionOption::ReadYourWritesDisable
+            }
             4 => TransactionOption::ReportConflictingKeys,
             _ => TransactionOption::NextWriteNoWriteConflictRange,
         };
@@ -383,6 +392,11 @@ impl Pair {
     }
 
     async fn compare_conflict_ranges(&mut self, index: usize, twin: &Twin) -> Compared {
+        // A transaction that can no longer read, or reads past its own writes, need not tell what it conflicts with.
+        let versions = (twin.expected.read_version().await, twin.found.read_version().await);
+        if versions.0.is_err() || versions.1.is_err() || self.is_bare[index] {
+            return self.compare(versions.0, versions.1, |_| "a read version".to_owned());
+        }
         self.steps.push(format!("{index}: read conflict ranges"));
         let (expected, found) = (
             twin.expected.conflict_ranges(ConflictReport::Read),
