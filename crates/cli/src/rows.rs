@@ -20,6 +20,8 @@ pub(crate) struct Rows {
     bytes_read: Arc<AtomicU64>,
     size_bytes: u64,
     name: String,
+    /// Why reading ended, if the rows before it are still to be handed on.
+    ended: Option<io::Error>,
 }
 
 enum Source {
@@ -69,7 +71,7 @@ impl Rows {
                 state: ListState::Before,
             }),
         };
-        Ok(Rows { source, bytes_read, size_bytes: 0, name: String::new() })
+        Ok(Rows { source, bytes_read, size_bytes: 0, name: String::new(), ended: None })
     }
 
     /// How far reading has come, and how far it goes, in bytes.
@@ -77,8 +79,12 @@ impl Rows {
         (self.bytes_read.load(Ordering::Relaxed), self.size_bytes)
     }
 
-    /// The next rows: fewer than asked for at the end, none behind it.
+    /// The next rows: fewer than asked for at the end, none behind it. When the file cannot be read further, the rows before come first and the error with the
+    /// next call.
     pub(crate) fn next_rows(&mut self, rows_max: usize, size_bytes_max: u64) -> Outcome<Vec<ImportRow>> {
+        if let Some(error) = self.ended.take() {
+            return Err(Failure::Io(self.name.clone(), error));
+        }
         let begin = self.progress().0;
         let mut rows = Vec::new();
         while rows.len() < rows_max && self.progress().0 - begin < size_bytes_max {
@@ -87,9 +93,14 @@ impl Rows {
                 Source::List(list) => list.next(),
                 Source::Csv { reader, header, row_bytes } => next_record(reader, header, row_bytes),
             };
-            match next.map_err(|error| Failure::Io(self.name.clone(), error))? {
-                Some(row) => rows.push(row),
-                None => break,
+            match next {
+                Ok(Some(row)) => rows.push(row),
+                Ok(None) => break,
+                Err(error) if rows.is_empty() => return Err(Failure::Io(self.name.clone(), error)),
+                Err(error) => {
+                    self.ended = Some(error);
+                    break;
+                }
             }
         }
         Ok(rows)

@@ -523,27 +523,30 @@ async fn write_tenant(
         // At least one, whatever its size.
         let end = begin + fits.count().max(1);
         let batch = &rows[begin..end];
-        let refused = tenant
+        let (taken, refused) = tenant
             .run(|transaction| async move { write_batch(&transaction, record_type, replaces, batch).await })
             .await?;
-        imported += (batch.len() - refused.len()) as u64;
+        imported += (taken - refused.len()) as u64;
         rejections.extend(refused);
-        begin = end;
+        begin += taken;
     }
     Ok((imported, rejections))
 }
 
+/// Writes rows until the transaction is full; how many were taken, and which of them were refused.
 async fn write_batch(
     transaction: &TenantTransaction,
     record_type: &str,
     replaces: bool,
     batch: &[Addressed],
-) -> Result<Vec<Rejection>> {
+) -> Result<(usize, Vec<Rejection>)> {
     let condition = if replaces { Condition::Always } else { Condition::IsAbsent };
     let mut rejections = Vec::new();
-    for row in batch {
+    for (taken, row) in batch.iter().enumerate() {
         match transaction.put_if(record_type, &row.record, condition).await {
             Ok(()) => {}
+            // Not the row's fault: it begins the next transaction, and is refused only if that one cannot take it either.
+            Err(error) if error.code() == Code::LimitPassed && taken > 0 => return Ok((taken, rejections)),
             // A refused record leaves nothing behind, so the others go on.
             Err(error) if error.kind() != Kind::Engine => {
                 rejections.push(Rejection { line: row.line, reason: error })
@@ -551,5 +554,5 @@ async fn write_batch(
             Err(error) => return Err(error),
         }
     }
-    Ok(rejections)
+    Ok((batch.len(), rejections))
 }

@@ -27,8 +27,9 @@ pub const RECORD_SIZE_BYTES_MAX: usize = 1_000_000;
 pub const RECORD_PART_SIZE_BYTES: usize = 90_000;
 /// The packed columns of a primary key or of an index entry, in bytes: the engine's limit on keys less prefixes and room for both in one entry.
 pub const KEY_COLUMNS_SIZE_BYTES_MAX: usize = 4_500;
-/// What one transaction may write, in bytes of records and raw keys and values. Its log entry and its index entries come on top, under the engine's ten million.
-pub const WRITE_SIZE_BYTES_MAX: usize = 2_500_000;
+/// What the writes of one transaction may count towards the engine's ten million bytes, their log entry included: each write with its key three times, for it
+/// conflicts as well, a record twice if a query of the same transaction looks at it. The rest is left to what the transaction reads.
+pub const WRITE_SIZE_BYTES_MAX: usize = 9_000_000;
 /// The most changes in one transaction: what the two bytes of an ordinal can count.
 pub const CHANGES_MAX: usize = 50_000;
 /// What one key of a change log entry holds, in bytes.

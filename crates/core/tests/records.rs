@@ -328,14 +328,14 @@ fn raw_keys_stay_in_their_space() {
 fn too_much_in_one_transaction_is_refused_whole() {
     let tenant = tenant();
     let result: Result<()> = block_on(tenant.run(|transaction| async move {
-        for number in 0..40 {
+        for number in 0..50 {
             transaction.raw_set(&[number], &[7; 100_000])?;
         }
         Ok(())
     }));
     assert_eq!(code(result), Code::LimitPassed);
     block_on(tenant.run(|transaction| async move {
-        for number in 0..24 {
+        for number in 0..44 {
             transaction.raw_set(&[number], &[7; 100_000])?;
         }
         Ok::<_, tenantry_core::Error>(())
@@ -398,4 +398,51 @@ fn a_watch_fires_when_the_tenant_changes_and_not_before() {
     block_on(other).unwrap();
     block_on(tenant.insert("note", &note(1, "mine"))).unwrap();
     block_on(record).unwrap();
+}
+
+/// Snapshot reads were taken for what a write has to know as well: two transactions inserted the same record, and an index kept an entry of a value that was
+/// gone.
+#[test]
+fn writes_read_what_they_need_with_a_conflict_whatever_the_isolation() {
+    let tenant = tenant();
+    block_on(tenant.insert("item", &item("eu", 1, "first"))).unwrap();
+    let disturbed = std::cell::Cell::new(false);
+    let result: Result<()> = block_on(tenant.run(|transaction| {
+        let (tenant, disturbed) = (&tenant, &disturbed);
+        async move {
+            transaction.set_isolation(Isolation::Snapshot);
+            transaction.put("item", &item("eu", 1, "mine")).await?;
+            transaction.insert("item", &item("eu", 2, "mine")).await?;
+            if !disturbed.replace(true) {
+                tenant.put("item", &item("eu", 1, "theirs")).await?;
+                tenant.insert("item", &item("eu", 2, "theirs")).await?;
+            }
+            Ok(())
+        }
+    }));
+    assert_eq!(code(result), Code::RecordExists);
+    for (title, count) in [("first", 0), ("mine", 0), ("theirs", 2)] {
+        let query = Query::of("item").filter(format!("title == \"{title}\""));
+        assert_eq!(titles(&tenant, &query).len(), count, "{title}");
+    }
+}
+
+/// A page of two read hundreds of entries, and conflicted with all of them.
+#[test]
+fn a_page_conflicts_with_what_it_had_to_look_at() {
+    let tenant = tenant();
+    for number in 0..50 {
+        block_on(tenant.insert("item", &item("eu", number, "t"))).unwrap();
+    }
+    let (tenant, disturbed) = (&tenant, &std::cell::Cell::new(false));
+    let completed = block_on(tenant.run_completed(|transaction| async move {
+        let page = transaction.query(&Query::of("item").filter("number >= 0").rows_max(2)).await?;
+        assert_eq!(page.records.len(), 2);
+        if !disturbed.replace(true) {
+            tenant.put("item", &item("eu", 40, "changed")).await?;
+        }
+        transaction.raw_set(b"k", b"v")
+    }))
+    .unwrap();
+    assert_eq!(completed.attempts, 1);
 }

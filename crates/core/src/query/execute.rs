@@ -69,9 +69,9 @@ async fn in_order(
     }
     let mut size_bytes = 0;
     let mut last = None;
+    // One more than the page holds, to know whether there are more; where the filter drops much, more and more at a time.
+    let mut step = (query.rows_max + 1).min(STEP_ROWS_MAX);
     loop {
-        let wanted = query.rows_max - page.records.len();
-        let step = if filter.is_some() { STEP_ROWS_MAX } else { wanted.min(STEP_ROWS_MAX) };
         let entries = scan.step(step).await?;
         let loads = scan.load(&entries)?;
         for (entry, load) in entries.iter().zip(loads) {
@@ -92,6 +92,7 @@ async fn in_order(
         if scan.is_exhausted {
             return Ok(None);
         }
+        step = (step * 2).min(STEP_ROWS_MAX);
     }
 }
 
@@ -240,7 +241,7 @@ impl<'a> Scan<'a> {
     fn load(&self, entries: &[Entry]) -> Result<Vec<Load>> {
         let load = |entry: &Entry| match entry.part {
             Some(_) => Ok(None),
-            None => Ok(Some(self.transaction.get_key(&entry.keys.part(0)?))),
+            None => Ok(Some(self.transaction.get_key(&entry.keys.part(0)?, self.transaction.isolation()))),
         };
         entries.iter().map(load).collect()
     }
@@ -253,7 +254,10 @@ impl<'a> Scan<'a> {
             })?,
             (None, None) => Bytes::new(),
         };
-        let stored = self.transaction.assemble(self.record_type, &entry.keys, &bytes).await?;
+        let stored = self
+            .transaction
+            .assemble(self.record_type, &entry.keys, &bytes, self.transaction.isolation())
+            .await?;
         Ok((stored.record, bytes.len()))
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tenantry_kv::{Isolation, MutationType};
 
 use super::raw::change;
-use super::transaction::TenantTransaction;
+use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::database::mutation_code;
 use crate::error::{Code, Error, Result, limit};
 use crate::messages::{Change, Space};
@@ -22,7 +22,7 @@ impl TenantTransaction {
         let operand = amount.to_le_bytes();
         let mut logged = change(name.as_bytes(), &operand, Space::Counters);
         logged.mutation = mutation_code(MutationType::Add);
-        self.change(Change::Atomic(logged), key.len() + operand.len())?;
+        self.change(Change::Atomic(logged), write_size_bytes(key.len(), operand.len()))?;
         self.transaction.atomic(MutationType::Add, &key, &operand);
         Ok(())
     }
@@ -51,7 +51,8 @@ impl TenantTransaction {
             return Err(limit("the numbers of a sequence", usize::MAX, usize::MAX));
         };
         let value = next.to_le_bytes();
-        self.change(Change::Set(change(name.as_bytes(), &value, Space::Sequences)), key.len() + value.len())?;
+        let size_bytes = read_size_bytes(key.len()) + write_size_bytes(key.len(), value.len());
+        self.change(Change::Set(change(name.as_bytes(), &value, Space::Sequences)), size_bytes)?;
         self.transaction.set(&key, &value);
         Ok(next)
     }

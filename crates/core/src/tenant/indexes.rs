@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 
-use super::transaction::TenantTransaction;
+use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::error::{Code, Error, Result, shown};
 use crate::key_form;
 use crate::key_space::behind;
@@ -26,10 +26,15 @@ struct Entry {
 pub(super) struct IndexChanges(Vec<(Option<Entry>, Option<Entry>)>);
 
 impl IndexChanges {
-    /// How many bytes the changes take in the transaction.
+    /// What the changes, and the looks at unique entries before them, make the engine count.
     pub(super) fn size_bytes(&self) -> usize {
         let entries = self.0.iter().flat_map(|(old, new)| [old, new]).flatten();
-        entries.map(|entry| entry.key.len() + entry.value.len()).sum()
+        let size = |entry: &Entry| {
+            // A clear names the end of its range in place of a value.
+            let written = write_size_bytes(entry.key.len(), entry.value.len().max(entry.key.len() + 1));
+            written + if entry.is_exclusive { read_size_bytes(entry.key.len()) } else { 0 }
+        };
+        entries.map(size).sum()
     }
 }
 

@@ -119,7 +119,7 @@ impl Tenant {
                     let running = TenantTransaction::begin(tenant, transaction).await?;
                     let work = start(body, running.clone());
                     let value = work.await?;
-                    running.finish()?;
+                    running.finish().await?;
                     Ok(value)
                 }
             })

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tenantry_kv::{KvFuture, MutationType, RangeRequest};
 
-use super::transaction::TenantTransaction;
+use super::transaction::{TenantTransaction, write_size_bytes};
 use crate::database::mutation_code;
 use crate::error::{Code, Error, Result, limit};
 use crate::key_space::behind;
@@ -84,7 +84,7 @@ impl TenantTransaction {
     pub fn raw_set(&self, key: &[u8], value: &[u8]) -> Result<()> {
         let at = self.raw_key(key)?;
         check_value(value)?;
-        self.change(Change::Set(change(key, value, Space::Raw)), at.len() + value.len())?;
+        self.change(Change::Set(change(key, value, Space::Raw)), write_size_bytes(at.len(), value.len()))?;
         self.transaction.set(&at, value);
         Ok(())
     }
@@ -96,7 +96,7 @@ impl TenantTransaction {
     /// As [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_clear(&self, key: &[u8]) -> Result<()> {
         let at = self.raw_key(key)?;
-        self.change(Change::Clear(change(key, b"", Space::Raw)), at.len())?;
+        self.change(Change::Clear(change(key, b"", Space::Raw)), write_size_bytes(at.len(), at.len() + 1))?;
         self.transaction.clear(&at);
         Ok(())
     }
@@ -109,7 +109,10 @@ impl TenantTransaction {
     pub fn raw_clear_range(&self, begin: &[u8], end: &[u8]) -> Result<()> {
         let (from, to) = (self.raw_bound(begin)?, self.raw_bound(end)?);
         check_order(begin, end)?;
-        self.change(Change::ClearRange(change(begin, end, Space::Raw)), from.len() + to.len())?;
+        self.change(
+            Change::ClearRange(change(begin, end, Space::Raw)),
+            write_size_bytes(from.len().max(to.len()), to.len()),
+        )?;
         self.transaction.clear_range(&from, &to);
         Ok(())
     }
@@ -127,7 +130,7 @@ impl TenantTransaction {
         check_value(operand)?;
         let mut change = change(key, operand, Space::Raw);
         change.mutation = mutation_code(mutation);
-        self.change(Change::Atomic(change), at.len() + operand.len())?;
+        self.change(Change::Atomic(change), write_size_bytes(at.len(), operand.len()))?;
         self.transaction.atomic(mutation, &at, operand);
         Ok(())
     }

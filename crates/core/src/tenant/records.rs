@@ -1,9 +1,10 @@
 //! Records in a transaction.
 
 use bytes::Bytes;
+use tenantry_kv::Isolation;
 use tenantry_kv::tuple::Element;
 
-use super::transaction::TenantTransaction;
+use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::error::{Code, Error, Result, shown};
 use crate::key_form;
 use crate::key_space::behind;
@@ -12,6 +13,9 @@ use crate::messages::{Change, RecordChange};
 use crate::record::{PrimaryKey, Record, RecordKeys, RecordVersion, check_payload, frame};
 use crate::schema::RecordType;
 use crate::wire;
+
+/// The number of a part at the end of its key.
+const PART_NUMBER_SIZE_BYTES_MAX: usize = 3;
 
 /// What has to be so for a record to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,6 +30,20 @@ pub enum Condition {
     Exists,
     /// The record is there and nobody has written it since it had this version.
     HasVersion(RecordVersion),
+}
+
+impl RecordKeys {
+    /// What a write of the record makes the engine count: part 0 is read, set for the queries of the transaction and stamped at its end; further parts are read
+    /// and set, or cleared.
+    fn size_bytes(&self, first_size_bytes: usize, rest_size_bytes: usize, further_parts: u16) -> usize {
+        let key = self.prefix.len() + PART_NUMBER_SIZE_BYTES_MAX;
+        let first = first_size_bytes.max(key) + frame::SIZE_BYTES + 4;
+        let further = read_size_bytes(key) + write_size_bytes(key, key + 1);
+        read_size_bytes(key)
+            + 2 * write_size_bytes(key, first)
+            + rest_size_bytes
+            + usize::from(further_parts) * further
+    }
 }
 
 /// A record as it lies in the store.
@@ -72,15 +90,16 @@ impl TenantTransaction {
             key: keys.packed.clone(),
             payload: payload.clone().into(),
         };
-        let ordinal =
-            self.change(Change::RecordPut(change), payload.len() + keys.prefix.len() + indexes.size_bytes())?;
-        self.change_indexes(indexes);
         let (first, rest) = payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES));
         let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
+        let old_parts = old.map_or(0, |old| old.further_parts);
+        let size_bytes = keys.size_bytes(first.len(), rest.len(), further_parts.max(old_parts));
+        let ordinal = self.change(Change::RecordPut(change), size_bytes + indexes.size_bytes())?;
+        self.change_indexes(indexes);
         for (part, bytes) in (1..).zip(rest.chunks(RECORD_PART_SIZE_BYTES)) {
             self.transaction.set(&keys.part(part)?, bytes);
         }
-        for part in further_parts + 1..=old.map_or(0, |old| old.further_parts) {
+        for part in further_parts + 1..=old_parts {
             self.transaction.clear(&keys.part(part)?);
         }
         let frame = frame::write(self.header.incarnation, ordinal, further_parts, first);
@@ -96,7 +115,7 @@ impl TenantTransaction {
     pub async fn get(&self, record_type: &str, key: &PrimaryKey) -> Result<Option<Record>> {
         let record_type = self.record_type(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        Ok(self.load(record_type, &keys).await?.map(|stored| stored.record))
+        Ok(self.load(record_type, &keys, self.isolation()).await?.map(|stored| stored.record))
     }
 
     /// Deletes the record of a key; false when there was none.
@@ -107,11 +126,14 @@ impl TenantTransaction {
     pub async fn delete(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
         let record_type = self.record_type(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        let Some(old) = self.load(record_type, &keys).await? else { return Ok(false) };
+        let Some(old) = self.load(record_type, &keys, Isolation::Serializable).await? else {
+            return Ok(false);
+        };
         let indexes = self.index_changes(record_type, Some(&old.record), None).await?;
         let change =
             RecordChange { type_id: record_type.id, key: keys.packed.clone(), payload: Bytes::new() };
-        self.change(Change::RecordDelete(change), keys.prefix.len() + indexes.size_bytes())?;
+        let size_bytes = keys.size_bytes(0, 0, old.further_parts);
+        self.change(Change::RecordDelete(change), size_bytes + indexes.size_bytes())?;
         self.change_indexes(indexes);
         for part in 0..=old.further_parts {
             self.transaction.clear(&keys.part(part)?);
@@ -152,12 +174,12 @@ impl TenantTransaction {
         };
         if condition == Condition::IsAbsent {
             // What must not be there need not be read.
-            return match self.get_key(&keys.part(0)?).await? {
+            return match self.get_key(&keys.part(0)?, Isolation::Serializable).await? {
                 Some(_) => Err(Error::new(Code::RecordExists, shown())),
                 None => Ok(None),
             };
         }
-        let old = self.load(record_type, keys).await?;
+        let old = self.load(record_type, keys, Isolation::Serializable).await?;
         match (condition, &old) {
             (Condition::Exists | Condition::HasVersion(_), None) => {
                 Err(Error::new(Code::RecordNotFound, shown()))
@@ -177,10 +199,15 @@ impl TenantTransaction {
     }
 
     /// Reads a record: one key, and its further parts if it has any.
-    pub(crate) async fn load(&self, record_type: &RecordType, keys: &RecordKeys) -> Result<Option<Stored>> {
-        match self.get_key(&keys.part(0)?).await? {
+    pub(crate) async fn load(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        isolation: Isolation,
+    ) -> Result<Option<Stored>> {
+        match self.get_key(&keys.part(0)?, isolation).await? {
             None => Ok(None),
-            Some(bytes) => self.assemble(record_type, keys, &bytes).await.map(Some),
+            Some(bytes) => self.assemble(record_type, keys, &bytes, isolation).await.map(Some),
         }
     }
 
@@ -190,14 +217,16 @@ impl TenantTransaction {
         record_type: &RecordType,
         keys: &RecordKeys,
         bytes: &Bytes,
+        isolation: Isolation,
     ) -> Result<Stored> {
         let frame = frame::read(bytes)?;
         let whole;
         let payload = if frame.further_parts == 0 {
             frame.payload
         } else {
-            let parts: Result<Vec<_>> =
-                (1..=frame.further_parts).map(|part| Ok(self.get_key(&keys.part(part)?))).collect();
+            let parts: Result<Vec<_>> = (1..=frame.further_parts)
+                .map(|part| Ok(self.get_key(&keys.part(part)?, isolation)))
+                .collect();
             let mut joined = frame.payload.to_vec();
             for (part, bytes) in (1u16..).zip(parts?) {
                 let Some(bytes) = bytes.await? else {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tenantry_kv::limits::{CONFLICT_RANGE_OVERHEAD_BYTES, MUTATION_OVERHEAD_BYTES};
 use tenantry_kv::{Isolation, KvFuture, MutationType, RangeBatch, RangeRequest, TransactionRef};
 
 use super::Tenant;
@@ -24,6 +25,19 @@ pub struct TenantTransaction {
     pub(super) header: Arc<TenantHeader>,
     schema: Arc<Schema>,
     state: Arc<Mutex<State>>,
+}
+
+/// The ordinal, tags and lengths of one operation in the log.
+const LOG_OPERATION_OVERHEAD_BYTES: usize = 16;
+
+/// What a write makes the engine count: the mutation and its conflict range.
+pub(super) fn write_size_bytes(key_size_bytes: usize, value_size_bytes: usize) -> usize {
+    MUTATION_OVERHEAD_BYTES + key_size_bytes + value_size_bytes + read_size_bytes(key_size_bytes)
+}
+
+/// What the read of a key makes the engine count: its conflict range.
+pub(super) fn read_size_bytes(key_size_bytes: usize) -> usize {
+    CONFLICT_RANGE_OVERHEAD_BYTES + 2 * key_size_bytes + 1
 }
 
 /// What the transaction has written so far.
@@ -65,7 +79,8 @@ impl TenantTransaction {
 
     /// Makes the reads that follow take no part in the conflict check, or again take part in it.
     ///
-    /// With snapshot reads somebody else may change what was read before this transaction commits.
+    /// With snapshot reads somebody else may change what was read before this transaction commits. What a write has to know (whether the record exists, its old
+    /// index entries, unique values) is read with a conflict all the same.
     pub fn set_isolation(&self, isolation: Isolation) {
         self.lock().isolation = isolation;
     }
@@ -109,12 +124,11 @@ impl TenantTransaction {
     }
 
     /// Reads a key of the tenant, through what this transaction wrote.
-    pub(crate) fn get_key(&self, key: &[u8]) -> KvFuture<Option<Bytes>> {
+    pub(crate) fn get_key(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>> {
         let state = self.lock();
         if let Some(pending) = state.pending.get(key) {
             return KvFuture::ready(Ok(Some(pending.frame.clone())));
         }
-        let isolation = state.isolation;
         drop(state);
         self.transaction.get(key, isolation)
     }
@@ -134,7 +148,7 @@ impl TenantTransaction {
         }
     }
 
-    /// Notes a change, within the limits of a transaction, and returns its ordinal.
+    /// Notes a change, within the limits of a transaction, and returns its ordinal. `size_bytes` is what it makes the engine count, but for the log.
     pub(super) fn change(&self, change: Change, size_bytes: usize) -> Result<u16> {
         let mut state = self.lock();
         if state.is_finished {
@@ -147,10 +161,11 @@ impl TenantTransaction {
         if ordinal >= CHANGES_MAX {
             return Err(limit("the changes of a transaction", ordinal + 1, CHANGES_MAX));
         }
-        let total = state.size_bytes.saturating_add(size_bytes);
+        let logged = change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES;
+        let total = state.size_bytes.saturating_add(size_bytes).saturating_add(logged);
         if total > WRITE_SIZE_BYTES_MAX {
             return Err(limit(
-                "the bytes that a transaction writes (spread the work over several transactions)",
+                "the bytes that a transaction writes, with keys, log and index entries (spread the work over several transactions)",
                 total,
                 WRITE_SIZE_BYTES_MAX,
             ));
@@ -174,7 +189,7 @@ impl TenantTransaction {
     }
 
     /// Issues what carries the transaction's stamp: the last step before the commit.
-    pub(super) fn finish(&self) -> Result<()> {
+    pub(super) async fn finish(&self) -> Result<()> {
         let (pending, changes) = {
             let mut state = self.lock();
             state.is_finished = true;
@@ -189,11 +204,7 @@ impl TenantTransaction {
             operand.extend_from_slice(&(frame::STAMP_POSITION as u32).to_le_bytes());
             self.transaction.atomic(MutationType::SetVersionstampedValue, &key, &operand);
         }
-        // The header was read, so the version is there.
-        let read_version = match self.transaction.read_version().into_ready() {
-            Ok(version) => version?,
-            Err(_) => self.tenant.database.inner.env.clock.wall_us(),
-        };
+        let read_version = self.transaction.read_version().await?;
         let inner = &self.tenant.database.inner;
         let context = change_log::Context {
             keys: &self.tenant.keys,
