@@ -1,10 +1,11 @@
 //! A database directory: format, lock, log and map, opened and recovered.
 //!
 //! ```text
-//! FORMAT          the text "tenantry embedded 1\n"
+//! FORMAT          the text "tenantry embedded 2\n"
 //! LOCK            locked while a process has the database open; holds its name
 //! log-<number>    the log's segments, sixteen hexadecimal digits; log-spare, log-preparing, log-growing: files for later segments
-//! map             the map
+//! map             the manifest of the map; map-next: the one that is being written
+//! table-<number>  the map's tables, sixteen hexadecimal digits
 //! ```
 
 use std::sync::Arc;
@@ -13,13 +14,12 @@ use tenantry_kv::env::{Directory, Env, LockGuard};
 use tenantry_kv::{Error, ErrorCode, Result};
 
 use crate::log::{Log, Recovered, recover};
-use crate::map::{OrderedMap, RedbMap};
+use crate::map::{LsmMap, OrderedMap};
 use crate::settings::Settings;
 use crate::stats::Counters;
 
 const FORMAT_NAME: &str = "FORMAT";
-const FORMAT: &[u8] = b"tenantry embedded 1\n";
-const MAP_NAME: &str = "map";
+const FORMAT: &[u8] = b"tenantry embedded 2\n";
 
 /// An opened database directory.
 pub(crate) struct Disk {
@@ -47,13 +47,17 @@ impl Disk {
         let directory = env.storage.open_directory(path)?;
         let lock = directory.lock("LOCK", owner)?;
         check_format(&*directory, path)?;
-        let map = RedbMap::open(
-            directory.open(MAP_NAME, true)?,
-            &format!("{path}/{MAP_NAME}"),
+        // The map is there before anything else is written.
+        let is_new =
+            !directory.list()?.iter().any(|name| name.starts_with("log-") || name.starts_with("table-"));
+        let map = LsmMap::open(
+            directory.clone(),
+            path,
+            is_new,
             settings.cache_size_bytes,
+            settings.map.clone(),
             counters.map_bytes_written.clone(),
         )?;
-        directory.sync()?;
         let recovered = recover(&directory, map.applied()?)?;
         let log = Log::begin(
             directory.clone(),

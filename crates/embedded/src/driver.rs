@@ -268,6 +268,10 @@ impl Keeper<'_> {
         if self.is_due() && !is_full() {
             self.apply()?;
         }
+        // One piece at a time: what has become due meanwhile goes first.
+        if !is_full() && self.driver.shared.store.maintain()? {
+            self.driver.is_keeper_needed.store(true, Ordering::SeqCst);
+        }
         Ok(())
     }
 

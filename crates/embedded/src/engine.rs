@@ -159,6 +159,10 @@ impl EmbeddedEngine {
         stats.window_entries = shared.store.entries() as u64;
         stats.resolver_entries = shared.resolver_entries.load(Ordering::Relaxed);
         stats.log_size_bytes = self.closed_segments.as_ref().map_or(0, |closed| closed.size_bytes());
+        let map = shared.store.map_figures();
+        stats.map_tables = map.tables;
+        stats.map_size_bytes = map.size_bytes;
+        stats.map_cached_bytes = map.cached_bytes;
         stats.watches = self.core.watches_taken.load(Ordering::Relaxed) as u64;
         stats
     }

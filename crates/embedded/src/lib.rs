@@ -41,5 +41,5 @@ mod watches;
 mod window;
 
 pub use engine::EmbeddedEngine;
-pub use settings::{Durability, Settings};
+pub use settings::{Durability, MapSettings, Settings};
 pub use stats::{Histogram, Stats};

@@ -39,6 +39,33 @@ pub struct Settings {
     pub batch_transactions_max: usize,
     /// The most commits that wait for their batch; a further one is refused with 1042. Default 100,000.
     pub queue_transactions_max: usize,
+    /// The sizes of the map's parts.
+    pub map: MapSettings,
+}
+
+/// The sizes of the parts of the map, a log-structured merge tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MapSettings {
+    /// The size of a block, the unit of reading, in bytes. Default 4 KiB; from 64 bytes to 1 MiB.
+    pub block_size_bytes: usize,
+    /// The size of a table of the first level, in bytes; deeper levels have larger ones. Default 32 MiB; at least 1 KiB.
+    pub table_size_bytes: u64,
+    /// How many bytes of recent tables there may be before they go into the first level. Default 64 MiB; at least 1 KiB.
+    pub recent_size_bytes: u64,
+    /// The size of the first level, in bytes; each one below may be eight times as large. Default 256 MiB; at least 1 KiB.
+    pub level_size_bytes: u64,
+}
+
+impl Default for MapSettings {
+    fn default() -> MapSettings {
+        MapSettings {
+            block_size_bytes: 4 << 10,
+            table_size_bytes: 32 << 20,
+            recent_size_bytes: 64 << 20,
+            level_size_bytes: 256 << 20,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -52,6 +79,7 @@ impl Default for Settings {
             free_space_reserve_bytes: 128 << 20,
             batch_transactions_max: 4_096,
             queue_transactions_max: 100_000,
+            map: MapSettings::default(),
         }
     }
 }
@@ -75,6 +103,10 @@ impl Settings {
         bounded("window_size_bytes_max", self.window_size_bytes_max as u64, 1 << 20, any)?;
         bounded("log_segment_size_bytes", self.log_segment_size_bytes, 64 << 10, 1 << 30)?;
         bounded("batch_transactions_max", self.batch_transactions_max as u64, 1, 65_535)?;
-        bounded("queue_transactions_max", self.queue_transactions_max as u64, 1, any)
+        bounded("queue_transactions_max", self.queue_transactions_max as u64, 1, any)?;
+        bounded("map.block_size_bytes", self.map.block_size_bytes as u64, 64, 1 << 20)?;
+        bounded("map.table_size_bytes", self.map.table_size_bytes, 1 << 10, 1 << 40)?;
+        bounded("map.recent_size_bytes", self.map.recent_size_bytes, 1 << 10, any)?;
+        bounded("map.level_size_bytes", self.map.level_size_bytes, 1 << 10, any)
     }
 }

@@ -77,7 +77,7 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Bytes written to the log.
             pub log_bytes_written: u64,
-            /// Bytes written to the map's file.
+            /// Bytes written to the map's files.
             pub map_bytes_written: u64,
             /// Transactions per batch.
             pub batch_transactions: Histogram,
@@ -97,6 +97,12 @@ macro_rules! counters {
             pub resolver_entries: u64,
             /// Bytes of log files whose batches the map does not hold yet.
             pub log_size_bytes: u64,
+            /// Files of the map.
+            pub map_tables: u64,
+            /// Bytes of the map's files.
+            pub map_size_bytes: u64,
+            /// Bytes of the map in memory.
+            pub map_cached_bytes: u64,
             /// Watches that are outstanding.
             pub watches: u64,
         }

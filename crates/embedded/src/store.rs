@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tenantry_kv::{Error, ErrorCode, KeyValue, Result, Version};
 
-use crate::map::{Applied, Change, OrderedMap};
+use crate::map::{Applied, Change, Figures, OrderedMap};
 use crate::seam::{Batch, ScanLimit, Snapshots, Write};
 use crate::stats::{Counters, count};
 use crate::window::{Excerpt, Known, Window};
@@ -138,6 +138,20 @@ impl Store {
         self.size_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
         count(&self.counters.map_changes);
         Ok(Some(change.applied))
+    }
+
+    /// Does a piece of the map's upkeep; false if there is none to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply_due`](Store::apply_due).
+    pub(crate) fn maintain(&self) -> Result<bool> {
+        self.map.maintain()
+    }
+
+    /// What the map takes.
+    pub(crate) fn map_figures(&self) -> Figures {
+        self.map.figures()
     }
 
     /// Verifies everything that the map holds. The number of rows.

@@ -42,8 +42,8 @@ struct Disk {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
-    /// Changes of names since the last sync of the directory, in their order.
-    pending_names: Vec<(String, Option<usize>)>,
+    /// Changes of names since the last sync of the directory, in their order. A rename is one change: file systems with a journal keep both sides or none.
+    pending_names: Vec<Vec<(String, Option<usize>)>>,
     is_locked: bool,
     writes: u64,
     syncs: u64,
@@ -73,7 +73,7 @@ impl SimulatedStorage {
         let mut names = disk.durable_names.clone();
         // A journalled file system: the changes of names reach the disk in their order, up to some point.
         let survive = split_mix(seed) as usize % (disk.pending_names.len() + 1);
-        for (name, inode) in &disk.pending_names[..survive] {
+        for (name, inode) in disk.pending_names[..survive].iter().flatten() {
             match inode {
                 Some(inode) => names.insert(name.clone(), *inode),
                 None => names.remove(name),
@@ -119,12 +119,14 @@ impl Disk {
         self.check_power()
     }
 
-    fn rename(&mut self, name: &str, inode: Option<usize>) {
-        match inode {
-            Some(inode) => self.names.insert(name.to_owned(), inode),
-            None => self.names.remove(name),
-        };
-        self.pending_names.push((name.to_owned(), inode));
+    fn change_names(&mut self, changes: &[(&str, Option<usize>)]) {
+        for (name, inode) in changes {
+            match inode {
+                Some(inode) => self.names.insert((*name).to_owned(), *inode),
+                None => self.names.remove(*name),
+            };
+        }
+        self.pending_names.push(changes.iter().map(|(name, inode)| ((*name).to_owned(), *inode)).collect());
     }
 }
 
@@ -149,7 +151,7 @@ impl Directory for SimulatedStorage {
                 disk.write()?;
                 disk.inodes.push(Inode::default());
                 let inode = disk.inodes.len() - 1;
-                disk.rename(name, Some(inode));
+                disk.change_names(&[(name, Some(inode))]);
                 inode
             }
         };
@@ -162,15 +164,14 @@ impl Directory for SimulatedStorage {
         let Some(inode) = disk.names.get(from).copied() else {
             return Err(Error::new(ErrorCode::STORAGE_NOT_FOUND, from.to_owned()));
         };
-        disk.rename(to, Some(inode));
-        disk.rename(from, None);
+        disk.change_names(&[(to, Some(inode)), (from, None)]);
         Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<()> {
         let mut disk = self.disk();
         disk.write()?;
-        disk.rename(name, None);
+        disk.change_names(&[(name, None)]);
         Ok(())
     }
 

@@ -1,12 +1,10 @@
 //! The map: the ordered key-value store behind the window, with everything that has left it.
 //!
 //! It changes only by whole [`Change`]s, each of which brings it to a version that no reader is older than. What a change has done
-//! half-way is invisible, because the window still holds all of it: so a long change (a range clear over millions of keys) is done in
-//! small steps, with readers in between.
+//! half-way is invisible, because the window still holds all of it.
 
-mod block_file;
+mod lsm;
 mod memory;
-mod redb_map;
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,8 +14,8 @@ use tenantry_kv::{KeyRange, Result, Version};
 
 use crate::seam::{Batch, Write};
 
+pub(crate) use lsm::LsmMap;
 pub(crate) use memory::MemoryMap;
-pub(crate) use redb_map::RedbMap;
 
 /// Receives the rows of a scan; false ends it.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], Bytes) -> bool;
@@ -58,6 +56,31 @@ pub(crate) trait OrderedMap: Send + Sync {
     ///
     /// 10001 naming the place of the first damage; 1510.
     fn check(&self) -> Result<u64>;
+
+    /// Does one piece of the work that keeps reads fast and files small; false if there is none to do. Reads go on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](OrderedMap::apply).
+    fn maintain(&self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// What it takes.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
+}
+
+/// What a map takes on disk and in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// Its files.
+    pub(crate) tables: u64,
+    /// Their length together.
+    pub(crate) size_bytes: u64,
+    /// What of them is in memory.
+    pub(crate) cached_bytes: u64,
 }
 
 /// How far the map has come.
