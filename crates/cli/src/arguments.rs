@@ -1,8 +1,10 @@
 //! The command line's words.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tenantry::Durability;
 
 /// A multi-tenant record database.
 #[derive(Debug, Parser)]
@@ -20,8 +22,32 @@ pub(crate) struct Arguments {
     /// Print JSON and nothing else on standard output
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// When a write counts as done: synced (on disk), or relaxed:MS (on disk within so many milliseconds)
+    #[arg(
+        long,
+        global = true,
+        env = "TENANTRY_DURABILITY",
+        default_value = "synced",
+        value_name = "DURABILITY",
+        value_parser = durability
+    )]
+    pub(crate) durability: Durability,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The longest interval of relaxed durability.
+const RELAXED_MS_MAX: u64 = 60_000;
+
+fn durability(text: &str) -> Result<Durability, String> {
+    let relaxed = text.strip_prefix("relaxed:").map(str::parse::<u64>);
+    match (text, relaxed) {
+        ("synced", _) => Ok(Durability::Synced),
+        (_, Some(Ok(milliseconds @ 1..=RELAXED_MS_MAX))) => {
+            Ok(Durability::Relaxed { interval: Duration::from_millis(milliseconds) })
+        }
+        _ => Err(format!("write synced, or relaxed:MS with 1 to {RELAXED_MS_MAX} milliseconds")),
+    }
 }
 
 #[derive(Debug, Subcommand)]

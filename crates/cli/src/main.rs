@@ -15,12 +15,19 @@ use std::process::ExitCode;
 
 use arguments::{Arguments, Command};
 use clap::Parser;
-use output::{Outcome, Printer};
+use commands::Target;
+use output::{Exit, Failure, Outcome, Printer};
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            // Nothing has been read of the words when they make no sense, so the option is looked for here.
+            let json = std::env::args_os().any(|word| word == "--json");
+            if json && error.use_stderr() {
+                Printer { json }.failure(&Failure::Usage(error.to_string().trim().to_owned()));
+                return ExitCode::from(Exit::Usage as u8);
+            }
             let _ = error.print();
             return ExitCode::from(error.exit_code().clamp(0, 2) as u8);
         }
@@ -36,17 +43,17 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments, printer: Printer) -> Outcome {
-    let url = arguments.db.as_str();
+    let target = &Target { url: arguments.db, durability: arguments.durability };
     match arguments.command {
         Command::Demo => commands::demo::run(printer).await,
-        Command::Schema(command) => commands::schema::run(command, url, printer).await,
-        Command::Tenant(command) => commands::tenant::run(command, url, printer).await,
-        Command::Import(arguments) => commands::import::run(arguments, url, printer).await,
-        Command::Get(arguments) => commands::records::get(arguments, url, printer).await,
-        Command::Put(arguments) => commands::records::put(arguments, url, printer).await,
-        Command::Delete(arguments) => commands::records::delete(arguments, url, printer).await,
-        Command::Query(arguments) => commands::records::query(arguments, url, printer).await,
-        Command::Kv(arguments) => commands::kv::run(arguments, url, printer).await,
-        Command::Status => commands::status::run(url, printer).await,
+        Command::Schema(command) => commands::schema::run(command, target, printer).await,
+        Command::Tenant(command) => commands::tenant::run(command, target, printer).await,
+        Command::Import(arguments) => commands::import::run(arguments, target, printer).await,
+        Command::Get(arguments) => commands::records::get(arguments, target, printer).await,
+        Command::Put(arguments) => commands::records::put(arguments, target, printer).await,
+        Command::Delete(arguments) => commands::records::delete(arguments, target, printer).await,
+        Command::Query(arguments) => commands::records::query(arguments, target, printer).await,
+        Command::Kv(arguments) => commands::kv::run(arguments, target, printer).await,
+        Command::Status => commands::status::run(target, printer).await,
     }
 }

@@ -360,6 +360,24 @@ mod tests {
         (line, Ok(text.to_owned()))
     }
 
+    /// The rows before a place that cannot be read were lost with the error.
+    #[test]
+    fn the_rows_before_a_read_error_come_first() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is worn out"))
+            }
+        }
+        for (text, extension) in [("{}\n{}\n", "jsonl"), ("[{},{},", "json"), ("a\n1\n2\n", "csv")] {
+            let file = io::Cursor::new(text.as_bytes()).chain(Broken);
+            let mut rows = Rows::read(Box::new(file), extension).unwrap();
+            assert_eq!(rows.next_rows(1_000, u64::MAX).unwrap().len(), 2, "{extension}");
+            let failure = rows.next_rows(1_000, u64::MAX).unwrap_err();
+            assert!(failure.to_string().contains("worn out"), "{extension}: {failure}");
+        }
+    }
+
     #[test]
     fn a_list_is_cut_into_its_elements() {
         assert_eq!(rows("[]", "json"), []);

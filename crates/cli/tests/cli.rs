@@ -382,3 +382,44 @@ fn a_database_is_named_by_its_url() {
     assert_eq!((code, tag.as_str()), (1, "FormatUnsupported"));
     assert!(other.path("db/notes.txt").exists());
 }
+
+/// The README's commands once named a tenant that its import does not make, and files that are not there.
+#[test]
+fn the_commands_of_the_readme_work_as_they_stand() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let lines: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("tenantry ")).collect();
+    assert!(lines.len() >= 7, "{lines:?}");
+    let cli = Cli::new();
+    let url = format!("file:{}", cli.path("db").display());
+    for line in lines {
+        // Words in single quotes are one, as in a shell.
+        let words = line.split('\'').enumerate().flat_map(|(index, part)| match index % 2 {
+            0 => part.split_whitespace().collect(),
+            _ => vec![part],
+        });
+        let mut command = Command::cargo_bin("tenantry").unwrap();
+        let output = command.current_dir(&root).env("TENANTRY_DB", &url).args(words).output().unwrap();
+        let expected = if line.starts_with("import") { 5 } else { 0 };
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{line}: {stderr}");
+        let stdout = String::from_utf8(output.stdout).unwrap();
+        let found = match line.split_whitespace().next() {
+            Some("query") => "Do the Right Thing",
+            Some("get") => "The Sting",
+            _ => "",
+        };
+        assert!(stdout.contains(found), "{line}: {stdout}");
+    }
+}
+
+#[test]
+fn durability_is_an_option_and_wrong_words_are_json_too() {
+    let cli = Cli::with_films();
+    cli.ok(&["--durability", "relaxed:50", "kv", "acme", "set", "a", "b"]);
+    assert_eq!(cli.ok(&["--durability", "synced", "kv", "acme", "get", "a"]).trim(), "b");
+    for wrong in ["relaxed", "relaxed:0", "relaxed:60001", "relaxed:-1", "never", ""] {
+        assert_eq!(cli.refused(&["--durability", wrong, "status"]), refused(2, "Usage"), "{wrong}");
+    }
+    assert_eq!(cli.refused(&["nonsense"]), refused(2, "Usage"));
+}

@@ -58,3 +58,8 @@ pub use tenantry_embedded::{Durability, Settings, Stats};
 /// The contract that engines keep: keys and values, transactions, tuples, directories.
 pub use tenantry_kv as kv;
 pub use tenantry_kv::{EngineError, Isolation, KvFuture, MutationType};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

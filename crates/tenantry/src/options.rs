@@ -133,7 +133,7 @@ impl Database {
         self.embedded.stats()
     }
 
-    /// Checks every checksum of the map's file. Returns how many bytes were looked at.
+    /// Reads and checks every part of the map's files. Returns how many rows there are.
     ///
     /// # Errors
     ///

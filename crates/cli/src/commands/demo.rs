@@ -8,7 +8,7 @@ use tenantry::{
     Value,
 };
 
-use super::import::{import, summary};
+use super::import::{Imported, import, summary};
 use crate::output::{Exit, Failure, Outcome, Printer, count};
 use crate::rows::Rows;
 
@@ -44,11 +44,14 @@ pub(crate) async fn run(printer: Printer) -> Outcome {
     let importer = Importer::new(&database, destination, "film", mapping, false).await?;
     let import_started = Instant::now();
     let mut rejections = Vec::new();
-    let report = import(importer, Rows::open(&file)?, printer, |rejection| {
+    let Imported { report, ended } = import(importer, Rows::open(&file)?, printer, |rejection| {
         rejections.push(json!({ "line": rejection.line, "tag": rejection.reason.tag(), "reason": rejection.reason.detail() }));
         Ok(())
     })
     .await?;
+    if let Some(failure) = ended {
+        return Err(failure);
+    }
     let mut document = summary(&report, started.elapsed().as_secs_f64());
     printer.say(format_args!(
         "   {} rows read, {} imported into {} tenants in {:.1} s, {} rejected, each with its line and reason:",

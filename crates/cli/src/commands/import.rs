@@ -8,7 +8,7 @@ use serde_json::json;
 use tenantry::limits::SCHEMA_FILE_SIZE_BYTES_MAX;
 use tenantry::{Database, Destination, ImportMapping, ImportReport, Importer, Rejection};
 
-use super::{open_existing, read_text};
+use super::{Target, open_existing, read_text};
 use crate::arguments::ImportArguments;
 use crate::output::{Exit, Failure, Outcome, Printer, count, visible};
 use crate::rows::Rows;
@@ -17,7 +17,7 @@ use crate::rows::Rows;
 const CHUNK_ROWS: usize = 4_000;
 const CHUNK_SIZE_BYTES: u64 = 8_000_000;
 
-pub(crate) async fn run(arguments: ImportArguments, url: &str, printer: Printer) -> Outcome {
+pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Printer) -> Outcome {
     let mapping = match &arguments.mapping {
         Some(path) => ImportMapping::from_toml(&read_text(path, SCHEMA_FILE_SIZE_BYTES_MAX as u64)?)?,
         None => ImportMapping::default(),
@@ -36,7 +36,7 @@ pub(crate) async fn run(arguments: ImportArguments, url: &str, printer: Printer)
         }
     };
     let rows = Rows::open(Path::new(file))?;
-    let database = open_existing(url).await?;
+    let database = open_existing(target).await?;
     let destination = match (tenant, tenant_field) {
         (Some(tenant), _) => Destination::Tenant(tenant.clone()),
         (None, field) => Destination::Column {
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: ImportArguments, url: &str, printer: Printer)
     };
     let importer = Importer::new(&database, destination, record_type, mapping, arguments.replace).await?;
     let started = Instant::now();
-    let report = import(importer, rows, printer, |rejection| {
+    let Imported { report, ended } = import(importer, rows, printer, |rejection| {
         let reason = &rejection.reason;
         match printer.json {
             true => printer.line(json!({
@@ -73,7 +73,23 @@ pub(crate) async fn run(arguments: ImportArguments, url: &str, printer: Printer)
             count(report.rows_rejected)
         )
     })?;
-    Ok(if report.rows_rejected == 0 { Exit::Done } else { Exit::PartlyDone })
+    match ended {
+        None if report.rows_rejected == 0 => Ok(Exit::Done),
+        None => Ok(Exit::PartlyDone),
+        Some(failure) if report.rows_imported == 0 => Err(failure),
+        // What was written before stays written, and the summary has said how much.
+        Some(failure) => {
+            printer.failure(&failure);
+            Ok(Exit::PartlyDone)
+        }
+    }
+}
+
+/// How an import went.
+pub(crate) struct Imported {
+    pub(crate) report: ImportReport,
+    /// Why it did not come to the end of the file.
+    pub(crate) ended: Option<Failure>,
 }
 
 /// What an import ends with, for programs.
@@ -94,7 +110,7 @@ pub(crate) async fn import(
     mut rows: Rows,
     printer: Printer,
     mut reject: impl FnMut(&Rejection) -> Outcome<()>,
-) -> Outcome<ImportReport> {
+) -> Outcome<Imported> {
     let bar = match printer.json {
         true => ProgressBar::hidden(),
         // Hidden by itself where standard error is no terminal.
@@ -106,12 +122,18 @@ pub(crate) async fn import(
         bar.set_style(style);
     }
     loop {
-        let chunk = rows.next_rows(CHUNK_ROWS, CHUNK_SIZE_BYTES)?;
-        if chunk.is_empty() {
-            bar.finish_and_clear();
-            return Ok(importer.report().clone());
-        }
-        let rejections = importer.write(chunk).await?;
+        let chunk = match rows.next_rows(CHUNK_ROWS, CHUNK_SIZE_BYTES) {
+            Ok(chunk) if !chunk.is_empty() => importer.write(chunk).await.map_err(Failure::from).map(Some),
+            Ok(_) => Ok(None),
+            Err(failure) => Err(failure),
+        };
+        let rejections = match chunk {
+            Ok(Some(rejections)) => rejections,
+            ended => {
+                bar.finish_and_clear();
+                return Ok(Imported { report: importer.report().clone(), ended: ended.err() });
+            }
+        };
         bar.suspend(|| rejections.iter().try_for_each(&mut reject))?;
         bar.set_position(rows.progress().0);
     }

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tenantry::RawRange;
 
-use super::open_existing;
+use super::{Target, open_existing};
 use crate::arguments::{KvArguments, KvCommand};
 use crate::output::{Exit, Failure, Outcome, Printer};
 
-pub(crate) async fn run(arguments: KvArguments, url: &str, printer: Printer) -> Outcome {
-    let tenant = open_existing(url).await?.tenant(&arguments.tenant).await?;
+pub(crate) async fn run(arguments: KvArguments, target: &Target, printer: Printer) -> Outcome {
+    let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
     match arguments.command {
         KvCommand::Get { key } => {
             let bytes = &unescape(&key)?;

@@ -10,18 +10,32 @@ pub(crate) mod tenant;
 
 use std::path::Path;
 
-use tenantry::{Database, Options};
+use tenantry::{Database, Durability, Options};
 
 use crate::output::{Failure, Outcome};
 
+/// Which database a command works on, and how.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) url: String,
+    pub(crate) durability: Durability,
+}
+
+impl Target {
+    fn options(&self) -> Options {
+        Options::new().durability(self.durability)
+    }
+}
+
 /// Opens the database for a command that may create it.
-async fn open(url: &str) -> Outcome<Database> {
-    Ok(tenantry::open(url).await?)
+async fn open(target: &Target) -> Outcome<Database> {
+    Ok(target.options().open(&target.url).await?)
 }
 
 /// Opens the database for a command that needs one to be there.
-async fn open_existing(url: &str) -> Outcome<Database> {
-    match Options::new().creates(false).open(url).await {
+async fn open_existing(target: &Target) -> Outcome<Database> {
+    let url = &target.url;
+    match target.options().creates(false).open(url).await {
         Ok(database) => Ok(database),
         Err(error) if error.tag() == "StorageNotFound" => Err(Failure::NotFound(format!(
             "there is no database at {url}: create one with \"tenantry schema apply FILE\", or name another with --db"

@@ -6,13 +6,13 @@ use serde_json::{Value as Json, json};
 use tenantry::limits::JSON_SIZE_BYTES_MAX;
 use tenantry::{Condition, Order, PrimaryKey, Query, Record, RecordVersion, parse_json};
 
-use super::open_existing;
+use super::{Target, open_existing};
 use crate::arguments::{KeyArguments, PutArguments, QueryArguments};
 use crate::output::{Exit, Failure, Outcome, Printer, visible};
 
-pub(crate) async fn get(arguments: KeyArguments, url: &str, printer: Printer) -> Outcome {
+pub(crate) async fn get(arguments: KeyArguments, target: &Target, printer: Printer) -> Outcome {
     let KeyArguments { tenant, record_type, key } = arguments;
-    let tenant = open_existing(url).await?.tenant(&tenant).await?;
+    let tenant = open_existing(target).await?.tenant(&tenant).await?;
     let schema = tenant.schema().await?;
     let key = PrimaryKey::parse(&key, schema.definition.record_type(&record_type)?)?;
     let Some(record) = tenant.get(&record_type, &key).await? else {
@@ -28,12 +28,12 @@ pub(crate) async fn get(arguments: KeyArguments, url: &str, printer: Printer) ->
     Ok(Exit::Done)
 }
 
-pub(crate) async fn put(arguments: PutArguments, url: &str, printer: Printer) -> Outcome {
+pub(crate) async fn put(arguments: PutArguments, target: &Target, printer: Printer) -> Outcome {
     let text = match arguments.record.as_str() {
         "-" => read_standard_input()?,
         text => text.to_owned(),
     };
-    let tenant = open_existing(url).await?.tenant(&arguments.tenant).await?;
+    let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
     let schema = tenant.schema().await?;
     let record_type = schema.definition.record_type(&arguments.record_type)?;
     let record = Record::from_json(&parse_json(&text)?, record_type)?;
@@ -51,9 +51,9 @@ pub(crate) async fn put(arguments: PutArguments, url: &str, printer: Printer) ->
     Ok(Exit::Done)
 }
 
-pub(crate) async fn delete(arguments: KeyArguments, url: &str, printer: Printer) -> Outcome {
+pub(crate) async fn delete(arguments: KeyArguments, target: &Target, printer: Printer) -> Outcome {
     let KeyArguments { tenant, record_type, key } = arguments;
-    let tenant = open_existing(url).await?.tenant(&tenant).await?;
+    let tenant = open_existing(target).await?.tenant(&tenant).await?;
     let schema = tenant.schema().await?;
     let key = PrimaryKey::parse(&key, schema.definition.record_type(&record_type)?)?;
     if !tenant.delete(&record_type, &key).await? {
@@ -65,7 +65,7 @@ pub(crate) async fn delete(arguments: KeyArguments, url: &str, printer: Printer)
     Ok(Exit::Done)
 }
 
-pub(crate) async fn query(arguments: QueryArguments, url: &str, printer: Printer) -> Outcome {
+pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: Printer) -> Outcome {
     let mut query = Query::of(&arguments.record_type).rows_max(arguments.limit);
     query.filter = arguments.filter;
     query.after = arguments.after;
@@ -77,7 +77,7 @@ pub(crate) async fn query(arguments: QueryArguments, url: &str, printer: Printer
         };
         query.order.push(Order { field: field.to_owned(), is_descending });
     }
-    let tenant = open_existing(url).await?.tenant(&arguments.tenant).await?;
+    let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
     let schema = tenant.schema().await?;
     let page = tenant.query(&query).await?;
     let records: Vec<Json> = page.records.iter().map(Record::to_json).collect();

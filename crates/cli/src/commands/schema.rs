@@ -4,11 +4,11 @@ use serde_json::json;
 use tenantry::limits::SCHEMA_FILE_SIZE_BYTES_MAX;
 use tenantry::{Applied, SchemaDefinition};
 
-use super::{open, open_existing, read_text};
+use super::{Target, open, open_existing, read_text};
 use crate::arguments::SchemaCommand;
 use crate::output::{Exit, Failure, Outcome, Printer};
 
-pub(crate) async fn run(command: SchemaCommand, url: &str, printer: Printer) -> Outcome {
+pub(crate) async fn run(command: SchemaCommand, target: &Target, printer: Printer) -> Outcome {
     match command {
         SchemaCommand::Apply { file } => {
             let text = read_text(&file, SCHEMA_FILE_SIZE_BYTES_MAX as u64)?;
@@ -22,7 +22,7 @@ pub(crate) async fn run(command: SchemaCommand, url: &str, printer: Printer) -> 
                     )));
                 }
             };
-            let applied = open(url).await?.apply_schema(&definition).await?;
+            let applied = open(target).await?.apply_schema(&definition).await?;
             let is_new = applied == Applied::Created;
             let types: Vec<&str> =
                 definition.types.iter().map(|record_type| record_type.name.as_str()).collect();
@@ -33,7 +33,7 @@ pub(crate) async fn run(command: SchemaCommand, url: &str, printer: Printer) -> 
             })?;
         }
         SchemaCommand::Show { name } => {
-            let schema = open_existing(url).await?.schema(&name).await?;
+            let schema = open_existing(target).await?.schema(&name).await?;
             let document = json!({
                 "uuid": schema.uuid.to_string(),
                 "version": schema.version,
@@ -42,7 +42,7 @@ pub(crate) async fn run(command: SchemaCommand, url: &str, printer: Printer) -> 
             printer.document(&document, || format!("{document:#}"))?;
         }
         SchemaCommand::List => {
-            let names = open_existing(url).await?.schema_names().await?;
+            let names = open_existing(target).await?.schema_names().await?;
             printer.document(&json!({ "schemas": names }), || names.join("\n"))?;
         }
     }

@@ -2,16 +2,16 @@
 
 use serde_json::json;
 
-use super::open_existing;
+use super::{Target, open_existing};
 use crate::output::{Exit, Outcome, Printer, count};
 
-pub(crate) async fn run(url: &str, printer: Printer) -> Outcome {
-    let database = open_existing(url).await?;
+pub(crate) async fn run(target: &Target, printer: Printer) -> Outcome {
+    let database = open_existing(target).await?;
     let statistics = database.statistics().await?;
     let stats = database.stats();
     let profile = database.engine().profile();
     let document = json!({
-        "database": { "url": url, "name": database.name(), "uuid": database.uuid().to_string(), "format": tenantry::FORMAT_VERSION },
+        "database": { "url": target.url, "name": database.name(), "uuid": database.uuid().to_string(), "format": tenantry::FORMAT_VERSION },
         "engine": { "name": profile.name, "durable": profile.is_durable },
         "tenants": statistics.tenants,
         "size_bytes": statistics.size_bytes,
@@ -27,7 +27,7 @@ pub(crate) async fn run(url: &str, printer: Printer) -> Outcome {
     });
     printer.document(&document, || {
         let rows: Vec<Vec<String>> = [
-            ("database", format!("{} at {url}", database.name())),
+            ("database", format!("{} at {}", database.name(), target.url)),
             ("uuid", database.uuid().to_string()),
             (
                 "engine",

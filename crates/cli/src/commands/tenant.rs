@@ -3,12 +3,12 @@
 use serde_json::{Value as Json, json};
 use tenantry::TenantInfo;
 
-use super::{moment, open_existing};
+use super::{Target, moment, open_existing};
 use crate::arguments::TenantCommand;
 use crate::output::{Exit, Outcome, Printer};
 
-pub(crate) async fn run(command: TenantCommand, url: &str, printer: Printer) -> Outcome {
-    let database = open_existing(url).await?;
+pub(crate) async fn run(command: TenantCommand, target: &Target, printer: Printer) -> Outcome {
+    let database = open_existing(target).await?;
     match command {
         TenantCommand::Create { name, schema } => {
             let tenant = database.create_tenant(&name, &schema).await?;
