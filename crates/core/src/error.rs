@@ -200,4 +200,21 @@ mod tests {
     fn numbers_are_unique_and_in_order() {
         assert!(Code::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
     }
+
+    /// The page of error codes has every code there is, with its tag.
+    #[test]
+    fn the_page_lists_every_code() {
+        let page = include_str!("../../../docs/errors.md");
+        let rows: Vec<Vec<&str>> =
+            page.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+        let has = |number: String, tag: &str| {
+            rows.iter().any(|row| row.len() > 3 && row[1] == number && row[2] == tag)
+        };
+        for code in Code::ALL {
+            assert!(has(code.number().to_string(), code.tag()), "{} {}", code.number(), code.tag());
+        }
+        for code in tenantry_kv::ErrorCode::ALL {
+            assert!(has(code.number().to_string(), code.tag()), "{} {}", code.number(), code.tag());
+        }
+    }
 }

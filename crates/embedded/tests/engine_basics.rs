@@ -1,12 +1,14 @@
 //! The engine from outside: what it commits, it keeps, in memory and on disk.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::future::Future;
 use std::sync::Arc;
 
 use pollster::block_on;
 use tenantry_embedded::{EmbeddedEngine, Settings};
 use tenantry_kv::{
-    Bytes, Engine, ErrorCode, Isolation, MutationType, RangeRequest, TransactionRef, Versionstamp,
+    Bytes, DatabaseOption, Engine, ErrorCode, Isolation, MutationType, RangeRequest, TransactionOption,
+    TransactionRef, Versionstamp,
 };
 
 const SERIALIZABLE: Isolation = Isolation::Serializable;
@@ -103,4 +105,29 @@ fn threads_that_add_to_one_counter_lose_nothing() {
     let transaction = engine.begin().unwrap();
     assert_eq!(get(&transaction, "count").unwrap(), 800u64.to_le_bytes()[..]);
     assert!(engine.stats().conflicts > 0, "the threads met");
+}
+
+/// Where FoundationDB leaves open when a mistake is told, this engine tells it at once.
+#[test]
+fn mistakes_in_options_and_watches_are_told_at_once() {
+    let engine = memory();
+    let error = engine.set_option(DatabaseOption::MaxWatches(1_000_001)).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::INVALID_OPTION_VALUE);
+    let transaction = engine.begin().unwrap();
+    for length in [0, 15, 256] {
+        let error = transaction.set_option(TransactionOption::IdempotencyId(vec![0; length])).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::INVALID_OPTION, "{length}");
+    }
+    engine.set_option(DatabaseOption::MaxWatches(1)).unwrap();
+    let first = transaction.watch(b"k");
+    assert_eq!(block_on(transaction.watch(b"l")).unwrap_err().code(), ErrorCode::TOO_MANY_WATCHES);
+    // The place is free again once the watch is gone.
+    drop(first);
+    transaction.reset();
+    let transaction = engine.begin().unwrap();
+    let mut watch = transaction.watch(b"l");
+    block_on(transaction.commit()).unwrap();
+    assert!(block_on(std::future::poll_fn(|context| {
+        std::task::Poll::Ready(std::pin::Pin::new(&mut watch).poll(context).is_pending())
+    })));
 }

@@ -1,4 +1,4 @@
-//! The contract rule by rule: every numbered rule of `docs/contract.md` has a check here, and the crate does not compile when one is missing.
+//! The contract rule by rule: every numbered rule of `docs/contract.md` has a check here, and the crate does not compile when one is missing or too many.
 //!
 //! ```
 //! use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
