@@ -8,8 +8,10 @@
     reason = "a benchmark: it reads the clock and prints"
 )]
 
+mod range_clear;
 mod records;
 mod stores;
+mod system;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,9 +33,21 @@ struct Arguments {
     /// The stores, in the order in which they run
     #[arg(long, value_delimiter = ',', default_value = "tenantry,redb,fjall,sqlite,lmdb")]
     stores: Vec<String>,
-    /// The parts: load, write, rmw, get, scan, records
+    /// The parts: load, write, rmw, get, scan, records, and range-clear, which runs by itself
     #[arg(long, value_delimiter = ',', default_value = "load,write,rmw,get,scan,records")]
     parts: Vec<String>,
+    /// How many clients write, in the parts write and rmw
+    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
+    clients: Vec<u64>,
+    /// The memory that every store may use for pages, in MiB. LMDB uses the operating system's
+    #[arg(long, default_value_t = 128)]
+    cache_mib: usize,
+    /// How many keys the part range-clear clears
+    #[arg(long, default_value_t = 10_000_000)]
+    clear_keys: u64,
+    /// Print the results as one JSON document at the end
+    #[arg(long)]
+    json: bool,
 }
 
 const VALUE_SIZE_BYTES: usize = 150;
@@ -66,14 +80,20 @@ fn main() -> Outcome<()> {
         "{} records of 32 and {VALUE_SIZE_BYTES} bytes, windows of {} s",
         arguments.records, arguments.seconds
     );
+    if arguments.parts.iter().any(|part| part == "range-clear") {
+        return range_clear::measure(&arguments);
+    }
     for name in &arguments.stores {
         let directory = tempfile::Builder::new().prefix("tenantry-bench-").tempdir_in(".")?;
-        let store = open(name, directory.path())?;
+        let store = open(name, directory.path(), arguments.cache_mib << 20)?;
         measure(&*store, directory.path(), &arguments, window, &mut results)?;
         println!("  {name}: {}", store.note());
     }
     if arguments.parts.iter().any(|part| part == "records") {
         records::measure(&arguments, &mut results)?;
+    }
+    if arguments.json {
+        return print_json(&results);
     }
     println!(
         "\n{:<44} {:>12} {:>12} {:>12} {:>12} {:>12}  tenantry to the best other",
@@ -96,6 +116,16 @@ fn main() -> Outcome<()> {
             shown("lmdb")
         );
     }
+    Ok(())
+}
+
+fn print_json(results: &Results) -> Outcome<()> {
+    let stores = |found: &Vec<(String, f64)>| {
+        found.iter().map(|(store, value)| format!("\"{store}\":{value:.3}")).collect::<Vec<_>>().join(",")
+    };
+    let rows: Vec<String> =
+        results.iter().map(|(workload, found)| format!("\"{workload}\":{{{}}}", stores(found))).collect();
+    println!("{{{}}}", rows.join(","));
     Ok(())
 }
 
@@ -126,7 +156,7 @@ fn measure(
     }
     let records = arguments.records;
     if has("write") {
-        for clients in [1, 16, 64] {
+        for clients in arguments.clients.iter().copied() {
             let rate = run(store, clients, window, |client, random| {
                 // A value of its own each time: some stores notice that nothing changes.
                 let mut value = value;
@@ -134,15 +164,17 @@ fn measure(
                 let rows: Vec<(Key, &[u8])> = (0..5).map(|_| (key(random() % records), &value[..])).collect();
                 client.write(&rows).map(|()| 1)
             })?;
+            println!("  {:<10} {}", store.name(), rate.shown(5 * (VALUE_SIZE_BYTES + 32)));
             note(&format!("a durable 5-write transactions/s, {clients} clients"), rate.per_second);
         }
     }
     if has("rmw") {
         for (what, keys) in [("1M", records), ("100 hot", 100)] {
-            for clients in [1, 64] {
+            for clients in arguments.clients.iter().copied().filter(|clients| *clients != 16) {
                 let rate = run(store, clients, window, |client, random| {
                     client.read_modify_write(&key(random() % keys))
                 })?;
+                println!("  {:<10} {}", store.name(), rate.shown(VALUE_SIZE_BYTES + 32));
                 note(&format!("b read-modify-write/s, {what} keys, {clients} clients"), rate.per_second);
             }
         }
@@ -167,11 +199,30 @@ fn measure(
 
 pub(crate) struct Rate {
     per_second: f64,
+    done: u64,
+    /// How long the background work went on behind the window.
+    behind: Duration,
+    written_bytes: u64,
+    memory_bytes: u64,
     /// Counts by nanoseconds, sixteen to a doubling.
     histogram: Vec<u64>,
 }
 
 impl Rate {
+    /// What the window cost, given the bytes that one operation writes.
+    fn shown(&self, operation_bytes: usize) -> String {
+        let asked = (self.done * operation_bytes as u64).max(1);
+        format!(
+            "p50 {:.0} us, p99 {:.0} us; {} MB written, {:.1} times what was asked; caught up in {:.1} s; {} MB of memory",
+            self.quantile_us(0.5),
+            self.quantile_us(0.99),
+            self.written_bytes >> 20,
+            self.written_bytes as f64 / asked as f64,
+            self.behind.as_secs_f64(),
+            self.memory_bytes >> 20
+        )
+    }
+
     pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
         let rank = self.histogram.iter().sum::<u64>() as f64 * quantile;
         let mut seen = 0.0;
@@ -193,6 +244,7 @@ fn run(
     work: impl Fn(&mut dyn stores::Client, &mut dyn FnMut() -> u64) -> Outcome<u32> + Sync,
 ) -> Outcome<Rate> {
     store.settle()?;
+    let written_before = system::written_bytes();
     let (stop, total) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
     let histogram = std::thread::scope(|scope| {
@@ -227,9 +279,19 @@ fn run(
         }
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(joined)
     })?;
+    let memory_bytes = system::memory_bytes();
+    let ended = started.elapsed();
     store.settle()?;
-    let per_second = total.load(Ordering::Relaxed) as f64 / started.elapsed().as_secs_f64();
-    Ok(Rate { per_second, histogram })
+    let took = started.elapsed();
+    let done = total.load(Ordering::Relaxed);
+    Ok(Rate {
+        per_second: done as f64 / took.as_secs_f64(),
+        done,
+        behind: took.saturating_sub(ended),
+        written_bytes: system::written_bytes().saturating_sub(written_before),
+        memory_bytes,
+        histogram,
+    })
 }
 
 fn size_bytes(path: &Path) -> Outcome<u64> {

@@ -12,9 +12,6 @@ use tenantry_kv::{Engine, Isolation, RangeRequest};
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 pub(crate) type Key = [u8; 32];
 
-/// How many bytes of memory every store may use for pages.
-pub(crate) const CACHE_SIZE_BYTES: usize = 128 << 20;
-
 /// A store that threads share.
 pub(crate) trait Store: Send + Sync {
     fn name(&self) -> &'static str;
@@ -44,17 +41,18 @@ fn changed(value: Option<&[u8]>) -> Vec<u8> {
     value
 }
 
-pub(crate) fn open(name: &str, path: &Path) -> Outcome<Arc<dyn Store>> {
+/// Opens a store that may use so much memory for pages.
+pub(crate) fn open(name: &str, path: &Path, cache_size_bytes: usize) -> Outcome<Arc<dyn Store>> {
     std::fs::create_dir_all(path)?;
     Ok(match name {
         "tenantry" => {
             let mut settings = Settings::default();
-            settings.cache_size_bytes = CACHE_SIZE_BYTES;
+            settings.cache_size_bytes = cache_size_bytes;
             let path = path.to_str().ok_or("the path is not UTF-8")?;
             Arc::new(Tenantry(Arc::new(EmbeddedEngine::open(path, settings, tenantry_env::system())?)))
         }
         "redb" => {
-            let database = redb::Builder::new().set_cache_size(CACHE_SIZE_BYTES).create(path.join("redb"))?;
+            let database = redb::Builder::new().set_cache_size(cache_size_bytes).create(path.join("redb"))?;
             let transaction = database.begin_write()?;
             transaction.open_table(TABLE)?;
             transaction.commit()?;
@@ -62,18 +60,18 @@ pub(crate) fn open(name: &str, path: &Path) -> Outcome<Arc<dyn Store>> {
         }
         "fjall" => {
             let database = OptimisticTxDatabase::builder(path.join("fjall"))
-                .cache_size(CACHE_SIZE_BYTES as u64)
+                .cache_size(cache_size_bytes as u64)
                 .open()?;
             let keyspace = database.keyspace("rows", KeyspaceCreateOptions::default)?;
             Arc::new(Fjall { database, keyspace })
         }
         "sqlite" => {
             let path = path.join("sqlite");
-            let connection = connect(&path)?;
+            let connection = connect(&path, cache_size_bytes)?;
             connection.execute_batch(
                 "CREATE TABLE IF NOT EXISTS rows (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID",
             )?;
-            Arc::new(Sqlite { path })
+            Arc::new(Sqlite { path, cache_size_bytes })
         }
         "lmdb" => {
             #[expect(unsafe_code, reason = "memory-mapped: nobody else may write the file")]
@@ -290,14 +288,15 @@ impl Client for FjallClient {
 
 struct Sqlite {
     path: std::path::PathBuf,
+    cache_size_bytes: usize,
 }
 
-fn connect(path: &Path) -> Outcome<rusqlite::Connection> {
+fn connect(path: &Path, cache_size_bytes: usize) -> Outcome<rusqlite::Connection> {
     let connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(std::time::Duration::from_secs(60))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -((CACHE_SIZE_BYTES >> 10) as i64))?;
+    connection.pragma_update(None, "cache_size", -((cache_size_bytes >> 10) as i64))?;
     Ok(connection)
 }
 
@@ -307,11 +306,11 @@ impl Store for Sqlite {
     }
 
     fn client(&self) -> Outcome<Box<dyn Client>> {
-        Ok(Box::new(SqliteClient(Mutex::new(connect(&self.path)?))))
+        Ok(Box::new(SqliteClient(Mutex::new(connect(&self.path, self.cache_size_bytes)?))))
     }
 
     fn settle(&self) -> Outcome<()> {
-        let connection = connect(&self.path)?;
+        let connection = connect(&self.path, self.cache_size_bytes)?;
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
         Ok(())
     }
