@@ -1,5 +1,6 @@
 //! The two threads of an engine: the committer, which runs the sequencer, and the keeper, which brings the map up behind the window.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -56,6 +57,33 @@ pub(crate) struct Files {
 }
 
 impl Driver {
+    fn new(shared: Arc<Shared>, settings: Settings) -> Driver {
+        Driver {
+            shared,
+            settings,
+            queue: Mutex::default(),
+            arrived: Condvar::new(),
+            map_moved: Condvar::new(),
+            map_turn: Mutex::new(()),
+            is_keeper_needed: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// A driver without threads: the work of both is done by whoever holds the stepper.
+    pub(crate) fn stepped(
+        shared: Arc<Shared>,
+        settings: Settings,
+        sequencer: Sequencer,
+        files: Option<Files>,
+    ) -> (Arc<Driver>, Stepper) {
+        let driver = Arc::new(Driver::new(shared, settings));
+        let committer = Committer::new(driver.clone(), sequencer);
+        let keeper = Keeper::new(driver.clone(), files);
+        (driver, Stepper { committer, keeper })
+    }
+
     /// Starts both threads.
     ///
     /// # Errors
@@ -67,24 +95,13 @@ impl Driver {
         sequencer: Sequencer,
         files: Option<Files>,
     ) -> Result<Arc<Driver>> {
-        let driver = Arc::new(Driver {
-            shared: shared.clone(),
-            settings,
-            queue: Mutex::default(),
-            arrived: Condvar::new(),
-            map_moved: Condvar::new(),
-            map_turn: Mutex::new(()),
-            is_keeper_needed: AtomicBool::new(false),
-            is_closing: AtomicBool::new(false),
-            threads: Mutex::default(),
-        });
+        let driver = Arc::new(Driver::new(shared.clone(), settings));
         let threads = &shared.env.threads;
-        let committer = driver.clone();
-        let committer =
-            threads.spawn("tenantry-commit", Box::new(move || committer.run_committer(sequencer)))?;
+        let committer = Committer::new(driver.clone(), sequencer);
+        let committer = threads.spawn("tenantry-commit", Box::new(move || committer.run()))?;
         driver.lock_threads().push(committer);
-        let keeper = driver.clone();
-        match threads.spawn("tenantry-keeper", Box::new(move || keeper.run_keeper(files))) {
+        let keeper = Keeper::new(driver.clone(), files);
+        match threads.spawn("tenantry-keeper", Box::new(move || keeper.run())) {
             Ok(keeper) => driver.lock_threads().push(keeper),
             Err(error) => {
                 driver.close();
@@ -150,47 +167,17 @@ impl Driver {
         self.shared.env.clock.monotonic()
     }
 
-    fn run_committer(&self, mut sequencer: Sequencer) {
-        let _abort = AbortOnPanic;
-        sequencer.tick();
-        let mut ticked_at = self.now();
-        loop {
-            let (commits, errands, is_closed) = self.next_batch();
-            if !commits.is_empty() {
-                self.wait_for_map();
-                sequencer.commit(commits);
-            } else if errands.is_empty() && is_closed {
-                break;
-            }
-            for (errand, sender) in errands {
-                sender.send(match errand {
-                    Errand::Sync => sequencer.sync(),
-                    Errand::Tick => {
-                        sequencer.tick();
-                        self.shared.check_running()
-                    }
-                });
-            }
-            if self.lock().commits.is_empty() {
-                sequencer.mark();
-            }
-            let now = self.now();
-            if now.saturating_sub(ticked_at) >= TICK {
-                sequencer.tick();
-                ticked_at = now;
-            }
-        }
-        if let Err(error) = sequencer.sync() {
-            self.shared.stop(&error);
+    /// Waits until something has arrived, or for a tick.
+    fn wait(&self) {
+        let queue = self.lock();
+        if queue.commits.is_empty() && queue.errands.is_empty() && !queue.is_closed {
+            drop(self.arrived.wait_timeout(queue, TICK));
         }
     }
 
-    /// What waits, at most a batch of it; nothing after a tick without any.
+    /// What waits, at most a batch of it.
     fn next_batch(&self) -> (Vec<Waiting>, Vec<(Errand, Sender<Result<()>>)>, bool) {
         let mut queue = self.lock();
-        if queue.commits.is_empty() && queue.errands.is_empty() && !queue.is_closed {
-            queue = self.arrived.wait_timeout(queue, TICK).unwrap_or_else(PoisonError::into_inner).0;
-        }
         let commits = match queue.commits.len() > self.settings.batch_transactions_max {
             true => {
                 let rest = queue.commits.split_off(self.settings.batch_transactions_max);
@@ -203,15 +190,10 @@ impl Driver {
 
     /// Slows writers down while the window is twice its bound.
     fn wait_for_map(&self) {
-        let limit = 2 * self.settings.window_size_bytes_max as u64;
-        if self.shared.store.size_bytes() > limit {
+        if self.is_map_behind() {
             count(&self.shared.counters.write_stalls);
         }
-        // On a full disk the map does not move: the commits are refused instead.
-        while self.shared.store.size_bytes() > limit
-            && self.shared.check_running().is_ok()
-            && !self.shared.is_disk_full.load(Ordering::Acquire)
-        {
+        while self.is_map_behind() {
             self.is_keeper_needed.store(true, Ordering::SeqCst);
             self.map_moved.notify_all();
             let turn = self.map_turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -219,47 +201,177 @@ impl Driver {
         }
     }
 
-    fn run_keeper(&self, files: Option<Files>) {
-        let _abort = AbortOnPanic;
-        let mut keeper = Keeper { driver: self, files, applied_at: self.now(), commits_seen: 0 };
-        while !self.is_closing.load(Ordering::SeqCst) {
-            if let Err(error) = keeper.turn() {
-                self.shared.stop(&error);
+    /// Whether writers have to wait for the map. On a full disk it does not move: the commits are refused instead.
+    fn is_map_behind(&self) -> bool {
+        self.shared.store.size_bytes() > 2 * self.settings.window_size_bytes_max as u64
+            && self.shared.check_running().is_ok()
+            && !self.shared.is_disk_full.load(Ordering::Acquire)
+    }
+}
+
+/// The work of both threads, done a piece at a time by its holder, who decides what comes when: a simulator.
+pub struct Stepper {
+    committer: Committer,
+    keeper: Keeper,
+}
+
+impl fmt::Debug for Stepper {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Stepper")
+    }
+}
+
+impl Stepper {
+    /// Whether a commit or a request waits.
+    pub fn has_work(&self) -> bool {
+        let queue = self.committer.driver.lock();
+        !queue.commits.is_empty() || !queue.errands.is_empty()
+    }
+
+    /// Takes what waits through one batch, and does the housekeeping that is due. Nothing while the map is too far behind.
+    pub fn step_committer(&mut self) {
+        if !self.committer.driver.is_map_behind() {
+            self.committer.turn();
+        }
+    }
+
+    /// Looks after the map and the files once.
+    pub fn step_keeper(&mut self) {
+        self.keeper.turn_or_stop();
+    }
+
+    /// Ends as a clean close does: what waits is committed, the log is synced, the map brought up to date.
+    pub fn finish(mut self) {
+        self.committer.driver.lock().is_closed = true;
+        while self.has_work() {
+            while self.committer.driver.is_map_behind() {
+                self.keeper.turn_or_stop();
             }
-            let turn = self.map_turn.lock().unwrap_or_else(PoisonError::into_inner);
-            if !self.is_keeper_needed.swap(false, Ordering::SeqCst) {
-                drop(self.map_moved.wait_timeout(turn, TICK));
+            self.committer.turn();
+        }
+        self.committer.finish();
+        self.keeper.finish();
+    }
+}
+
+/// The thread that runs the sequencer.
+struct Committer {
+    driver: Arc<Driver>,
+    sequencer: Sequencer,
+    ticked_at: Duration,
+}
+
+impl Committer {
+    fn new(driver: Arc<Driver>, mut sequencer: Sequencer) -> Committer {
+        sequencer.tick();
+        let ticked_at = driver.now();
+        Committer { driver, sequencer, ticked_at }
+    }
+
+    fn run(mut self) {
+        let _abort = AbortOnPanic;
+        loop {
+            self.driver.wait();
+            self.driver.wait_for_map();
+            if self.turn() {
+                break;
             }
         }
-        // A clean end leaves nothing to replay.
-        if self.shared.check_running().is_ok() && !self.shared.is_disk_full.load(Ordering::Acquire) {
-            let newest = self.shared.versions().readable();
-            self.shared.store.raise_oldest(newest);
-            if let Err(error) = keeper.apply() {
-                self.shared.stop(&error);
-            }
+        self.finish();
+    }
+
+    /// Takes a batch through its steps; true when the database is closed and nothing waits any more.
+    fn turn(&mut self) -> bool {
+        let (commits, errands, is_closed) = self.driver.next_batch();
+        if commits.is_empty() && errands.is_empty() && is_closed {
+            return true;
+        }
+        if !commits.is_empty() {
+            self.sequencer.commit(commits);
+        }
+        for (errand, sender) in errands {
+            sender.send(match errand {
+                Errand::Sync => self.sequencer.sync(),
+                Errand::Tick => {
+                    self.sequencer.tick();
+                    self.driver.shared.check_running()
+                }
+            });
+        }
+        if self.driver.lock().commits.is_empty() {
+            self.sequencer.mark();
+        }
+        let now = self.driver.now();
+        if now.saturating_sub(self.ticked_at) >= TICK {
+            self.sequencer.tick();
+            self.ticked_at = now;
+        }
+        false
+    }
+
+    fn finish(&mut self) {
+        if let Err(error) = self.sequencer.sync() {
+            self.driver.shared.stop(&error);
         }
     }
 }
 
-struct Keeper<'a> {
-    driver: &'a Driver,
+/// The thread that looks after the map and the files.
+struct Keeper {
+    driver: Arc<Driver>,
     files: Option<Files>,
     applied_at: Duration,
     commits_seen: u64,
 }
 
-impl Keeper<'_> {
+impl Keeper {
+    fn new(driver: Arc<Driver>, files: Option<Files>) -> Keeper {
+        let applied_at = driver.now();
+        Keeper { driver, files, applied_at, commits_seen: 0 }
+    }
+
+    fn run(mut self) {
+        let _abort = AbortOnPanic;
+        let driver = self.driver.clone();
+        while !driver.is_closing.load(Ordering::SeqCst) {
+            self.turn_or_stop();
+            let turn = driver.map_turn.lock().unwrap_or_else(PoisonError::into_inner);
+            if !driver.is_keeper_needed.swap(false, Ordering::SeqCst) {
+                drop(driver.map_moved.wait_timeout(turn, TICK));
+            }
+        }
+        self.finish();
+    }
+
+    fn turn_or_stop(&mut self) {
+        if let Err(error) = self.turn() {
+            self.driver.shared.stop(&error);
+        }
+    }
+
+    /// A clean end leaves nothing to replay.
+    fn finish(&mut self) {
+        let shared = self.driver.shared.clone();
+        if shared.check_running().is_ok() && !shared.is_disk_full.load(Ordering::Acquire) {
+            let newest = shared.versions().readable();
+            shared.store.raise_oldest(newest);
+            if let Err(error) = self.apply() {
+                shared.stop(&error);
+            }
+        }
+    }
+
     fn turn(&mut self) -> Result<()> {
         self.check_free_space()?;
-        self.driver.shared.check_running()?;
-        let is_full = || self.driver.shared.is_disk_full.load(Ordering::Acquire);
+        let shared = self.driver.shared.clone();
+        shared.check_running()?;
+        let is_full = || shared.is_disk_full.load(Ordering::Acquire);
         if let Some(files) = &self.files
             && !is_full()
             && let Err(error) = files.closed.prepare_spare()
         {
             match error.code() {
-                ErrorCode::DISK_FULL => self.driver.shared.is_disk_full.store(true, Ordering::Release),
+                ErrorCode::DISK_FULL => shared.is_disk_full.store(true, Ordering::Release),
                 _ => return Err(error),
             }
         }
@@ -269,7 +381,7 @@ impl Keeper<'_> {
             self.apply()?;
         }
         // One piece at a time: what has become due meanwhile goes first.
-        if !is_full() && self.driver.shared.store.maintain()? {
+        if !is_full() && shared.store.maintain()? {
             self.driver.is_keeper_needed.store(true, Ordering::SeqCst);
         }
         Ok(())

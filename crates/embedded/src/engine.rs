@@ -13,8 +13,8 @@ use tenantry_kv::{
 };
 
 use crate::disk::Disk;
-use crate::driver::{Driver, Errand, Files};
-use crate::log::Closed;
+use crate::driver::{Driver, Errand, Files, Stepper};
+use crate::log::{Closed, Log};
 use crate::map::MemoryMap;
 use crate::reply::promise;
 use crate::seam::{CommitRequest, Done, Gate, Snapshots, WatchTicket};
@@ -59,31 +59,7 @@ impl EmbeddedEngine {
     /// 2006 for a setting out of bounds; 10003 when another process has it open, with its name; 10005 when the directory holds something
     /// else; 10001 when a file is damaged, naming it; 10002, 1510.
     pub fn open(path: &str, settings: Settings, env: Env) -> Result<EmbeddedEngine> {
-        settings.validate()?;
-        let counters = Arc::new(Counters::default());
-        let owner = owner(&env);
-        let Disk { directory, log, map, recovered, lock } =
-            Disk::open(path, &owner, &settings, &env, &counters)?;
-        let applied = map.applied()?;
-        let last_batch = recovered.batches.last().map_or(0, |(_, batch)| batch.version);
-        let last = applied.version.max(last_batch).max(recovered.ceiling);
-        let store = Store::new(map, applied.version, counters.clone());
-        for (sequence, batch) in recovered.batches {
-            store.enter(sequence, Arc::new(batch));
-        }
-        let closed = log.closed();
-        let files = Files { directory, closed: closed.clone() };
-        EmbeddedEngine::assemble(
-            store,
-            last,
-            Some(log),
-            Some(files),
-            settings,
-            env,
-            counters,
-            Some(lock),
-            Some(closed),
-        )
+        EmbeddedEngine::start(Parts::on_disk(path, settings, env)?)
     }
 
     /// A database in memory, gone when it is closed.
@@ -92,44 +68,33 @@ impl EmbeddedEngine {
     ///
     /// 2006 for a setting out of bounds; 1510 when there are no more threads.
     pub fn in_memory(settings: Settings, env: Env) -> Result<EmbeddedEngine> {
-        settings.validate()?;
-        let counters = Arc::new(Counters::default());
-        let store = Store::new(Box::new(MemoryMap::default()), 0, counters.clone());
-        EmbeddedEngine::assemble(store, 0, None, None, settings, env, counters, None, None)
+        EmbeddedEngine::start(Parts::in_memory(settings, env)?)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of an engine, put together in one place")]
+    /// As [`open`](EmbeddedEngine::open), but without threads: nothing is committed and no file is looked after but by the stepper. For simulators.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](EmbeddedEngine::open).
+    pub fn open_stepped(path: &str, settings: Settings, env: Env) -> Result<(EmbeddedEngine, Stepper)> {
+        let parts = Parts::on_disk(path, settings, env)?;
+        let (driver, stepper) =
+            Driver::stepped(parts.shared.clone(), parts.settings, parts.sequencer, parts.files);
+        let engine = EmbeddedEngine::assemble(parts.shared, driver, parts.lock, parts.closed_segments);
+        Ok((engine, stepper))
+    }
+
+    fn start(parts: Parts) -> Result<EmbeddedEngine> {
+        let driver = Driver::start(parts.shared.clone(), parts.settings, parts.sequencer, parts.files)?;
+        Ok(EmbeddedEngine::assemble(parts.shared, driver, parts.lock, parts.closed_segments))
+    }
+
     fn assemble(
-        store: Store,
-        last: Version,
-        log: Option<crate::log::Log>,
-        files: Option<Files>,
-        settings: Settings,
-        env: Env,
-        counters: Arc<Counters>,
+        shared: Arc<Shared>,
+        driver: Arc<Driver>,
         lock: Option<Box<dyn LockGuard>>,
         closed_segments: Option<Arc<Closed>>,
-    ) -> Result<EmbeddedEngine> {
-        let is_durable = log.is_some();
-        let is_locked = store.get(LOCK_KEY, last.max(store.oldest()))?.is_some();
-        let versions = Versions::new(last, env.clock.monotonic(), last);
-        let durability = settings.durability;
-        let shared = Arc::new(Shared {
-            env,
-            store,
-            versions: Mutex::new(versions),
-            watches: Arc::new(Watches::default()),
-            counters,
-            is_locked: AtomicBool::new(is_locked),
-            is_disk_full: AtomicBool::new(false),
-            stopped: Mutex::new(None),
-            resolver_entries: std::sync::atomic::AtomicU64::new(0),
-        });
-        let mut sequencer = Sequencer::new(shared.clone(), log, durability);
-        // The first ceiling is on disk before the first transaction begins.
-        sequencer.tick();
-        shared.check_running()?;
-        let driver = Driver::start(shared.clone(), settings, sequencer, files)?;
+    ) -> EmbeddedEngine {
         let core = Core {
             shared,
             driver: std::sync::OnceLock::new(),
@@ -138,14 +103,14 @@ impl EmbeddedEngine {
             is_closed: AtomicBool::new(false),
         };
         let _ = core.driver.set(Arc::downgrade(&driver));
-        Ok(EmbeddedEngine {
+        EmbeddedEngine {
             core: Arc::new(core),
             driver,
-            is_durable,
+            is_durable: closed_segments.is_some(),
             defaults: Arc::default(),
             lock: Mutex::new(lock),
             closed_segments,
-        })
+        }
     }
 
     /// What the engine has counted, and where it stands.
@@ -216,6 +181,73 @@ impl EmbeddedEngine {
         shared.store.raise_oldest(Version::MAX);
         *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// The parts of an engine, put together but not running.
+struct Parts {
+    shared: Arc<Shared>,
+    settings: Settings,
+    sequencer: Sequencer,
+    files: Option<Files>,
+    lock: Option<Box<dyn LockGuard>>,
+    closed_segments: Option<Arc<Closed>>,
+}
+
+impl Parts {
+    fn on_disk(path: &str, settings: Settings, env: Env) -> Result<Parts> {
+        settings.validate()?;
+        let counters = Arc::new(Counters::default());
+        let owner = owner(&env);
+        let Disk { directory, log, map, recovered, lock } =
+            Disk::open(path, &owner, &settings, &env, &counters)?;
+        let applied = map.applied()?;
+        let last_batch = recovered.batches.last().map_or(0, |(_, batch)| batch.version);
+        let last = applied.version.max(last_batch).max(recovered.ceiling);
+        let store = Store::new(map, applied.version, counters.clone());
+        for (sequence, batch) in recovered.batches {
+            store.enter(sequence, Arc::new(batch));
+        }
+        let closed = log.closed();
+        let (shared, sequencer) = prepare(store, last, Some(log), &settings, env, counters)?;
+        let files = Some(Files { directory, closed: closed.clone() });
+        Ok(Parts { shared, settings, sequencer, files, lock: Some(lock), closed_segments: Some(closed) })
+    }
+
+    fn in_memory(settings: Settings, env: Env) -> Result<Parts> {
+        settings.validate()?;
+        let counters = Arc::new(Counters::default());
+        let store = Store::new(Box::new(MemoryMap::default()), 0, counters.clone());
+        let (shared, sequencer) = prepare(store, 0, None, &settings, env, counters)?;
+        Ok(Parts { shared, settings, sequencer, files: None, lock: None, closed_segments: None })
+    }
+}
+
+fn prepare(
+    store: Store,
+    last: Version,
+    log: Option<Log>,
+    settings: &Settings,
+    env: Env,
+    counters: Arc<Counters>,
+) -> Result<(Arc<Shared>, Sequencer)> {
+    let is_locked = store.get(LOCK_KEY, last.max(store.oldest()))?.is_some();
+    let versions = Versions::new(last, env.clock.monotonic(), last);
+    let shared = Arc::new(Shared {
+        env,
+        store,
+        versions: Mutex::new(versions),
+        watches: Arc::new(Watches::default()),
+        counters,
+        is_locked: AtomicBool::new(is_locked),
+        is_disk_full: AtomicBool::new(false),
+        stopped: Mutex::new(None),
+        resolver_entries: std::sync::atomic::AtomicU64::new(0),
+    });
+    let mut sequencer = Sequencer::new(shared.clone(), log, settings.durability);
+    // The first ceiling is on disk before the first transaction begins.
+    sequencer.tick();
+    shared.check_running()?;
+    Ok((shared, sequencer))
 }
 
 /// Who has the database open, for the one that finds it locked.

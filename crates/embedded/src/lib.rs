@@ -40,6 +40,7 @@ mod versions;
 mod watches;
 mod window;
 
+pub use driver::Stepper;
 pub use engine::EmbeddedEngine;
 pub use settings::{Durability, MapSettings, Settings};
 pub use stats::{Histogram, Stats};
