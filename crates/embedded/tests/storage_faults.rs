@@ -598,3 +598,29 @@ fn a_flipped_bit_is_named_or_harmless() {
     println!("of {} bits flipped in {names:?}, {named} were named and {harmless} harmless", named + harmless);
     assert!(named > 10);
 }
+
+/// A process was killed when its last record, and the mark behind it, were in the operating system's memory alone. The next one read them, began a new
+/// segment behind them, and lost power: the disk had the new segment and not what it went on from, and the database could not be opened any more.
+#[test]
+fn what_a_recovery_has_read_survives_a_power_cut_behind_it() {
+    for seed in 0..30u64 {
+        let mut random = seed;
+        let storage = SimulatedStorage::default();
+        let (engine, mut stepper) =
+            EmbeddedEngine::open_stepped("simulated", settings(), env(&storage)).unwrap();
+        let transaction = engine.begin().unwrap();
+        transaction.set(b"key", &[7; 3_000]);
+        let commit = transaction.commit();
+        stepper.step_committer();
+        block_on(commit).unwrap();
+        // Killed: nothing more is written, and nothing is lost of what was.
+        drop((engine, stepper, transaction));
+        let reopened = EmbeddedEngine::open_stepped("simulated", settings(), env(&storage)).unwrap();
+        let storage = storage.crash(&mut random);
+        drop(reopened);
+        let engine = open(&storage).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let transaction = engine.begin().unwrap();
+        let value = block_on(transaction.get(b"key", Isolation::Serializable)).unwrap();
+        assert_eq!(value.as_deref(), Some(&[7; 3_000][..]), "seed {seed}");
+    }
+}

@@ -99,6 +99,9 @@ struct End {
 impl Segment {
     fn read(file: &dyn File, number: u64) -> Result<Segment> {
         let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        // What a killed process wrote may be in the operating system's memory alone. What is read here counts from now on, so it has to be on disk: without this
+        // a power cut after a kill and a restart took records back that later ones build on.
+        file.sync_data()?;
         let mut bytes = vec![0; length];
         file.read_at(0, &mut bytes)?;
         Ok(Segment { number, bytes })

@@ -56,6 +56,8 @@ impl LsmMap {
             }
             None => return Err(tables.damaged("map", 0, "the manifest is missing")),
         };
+        // The name of the manifest that was read here counts from now on: see the log's recovery.
+        tables.directory.sync()?;
         remove_leftovers(&tables, &levels)?;
         Ok(LsmMap { tables, levels: ArcSwap::from_pointee(levels), writing: Mutex::new(()) })
     }
