@@ -1,0 +1,139 @@
+//! The record layer: tenants whose names and keys collide on purpose. Every index says what a look at all records says, and nobody sees another's.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tenantry_core::{Code, Database, PrimaryKey, Query, Record, SchemaDefinition, Tenant};
+use tenantry_embedded::EmbeddedEngine;
+use tenantry_kv::env::Env;
+
+use crate::executor::give_way;
+use crate::random::Stream;
+use crate::workload::Tally;
+
+const SCHEMA: &str = r#"
+name = "sim"
+[types.item]
+primary_key = ["id"]
+fields = { id = "int", group = "int", code = { type = "string", optional = true }, owner = "string" }
+indexes = { by_group = { fields = ["group"] }, by_code = { fields = ["code"], unique = true } }
+"#;
+const TENANTS: [&str; 3] = ["a", "ab", "b"];
+const KEYS: u64 = 8;
+const GROUPS: u64 = 3;
+
+async fn tenants(engine: Arc<EmbeddedEngine>, env: Env) -> tenantry_core::Result<Vec<Tenant>> {
+    let database = Database::open(engine, env, "sim").await?;
+    database.apply_schema(&SchemaDefinition::from_toml(SCHEMA)?).await?;
+    let mut tenants = Vec::new();
+    for name in TENANTS {
+        tenants.push(match database.create_tenant(name, "sim").await {
+            Err(error) if error.code() == Code::TenantExists => database.tenant(name).await?,
+            created => created?,
+        });
+    }
+    Ok(tenants)
+}
+
+/// A client that writes records at random. It ends when the engine has stopped.
+pub(crate) async fn client(
+    engine: Arc<EmbeddedEngine>,
+    env: Env,
+    mut random: Stream,
+    rounds: u64,
+    tally: Rc<RefCell<Tally>>,
+) {
+    let Ok(tenants) = tenants(engine, env).await else { return };
+    for _ in 0..rounds {
+        give_way().await;
+        let index = random.below(TENANTS.len() as u64) as usize;
+        let id = random.below(KEYS) as i64;
+        let mut record = Record::new()
+            .with("id", id)
+            .with("group", random.below(GROUPS) as i64)
+            .with("owner", TENANTS[index]);
+        if random.percent(50) {
+            record.set("code", format!("code {}", random.below(3)));
+        }
+        let kind = random.below(4);
+        let (first, second) = (&record, PrimaryKey::of(id));
+        let key = &second;
+        let done = tenants[index]
+            .run(|transaction| async move {
+                match kind {
+                    0 => transaction.delete("item", key).await.map(drop),
+                    1 => transaction.insert("item", first).await,
+                    _ => transaction.put("item", first).await,
+                }?;
+                give_way().await;
+                Ok::<_, tenantry_core::Error>(())
+            })
+            .await;
+        if done.is_err_and(|error| error.code() == Code::Engine) {
+            return;
+        }
+        // Now and then within the run too: what was committed so far fits together.
+        if random.percent(10)
+            && let Ok(Some(what)) = inconsistency(&tenants[index], TENANTS[index]).await
+        {
+            tally.borrow_mut().broken.get_or_insert(what);
+        }
+    }
+}
+
+/// Whether indexes and records fit together, and each tenant has its own alone.
+pub(crate) async fn check(engine: Arc<EmbeddedEngine>, env: Env) -> Result<(), String> {
+    let tenants = tenants(engine, env).await.map_err(|error| error.to_string())?;
+    for (tenant, name) in tenants.iter().zip(TENANTS) {
+        if let Some(what) = inconsistency(tenant, name).await.map_err(|error| error.to_string())? {
+            return Err(what);
+        }
+    }
+    Ok(())
+}
+
+async fn inconsistency(tenant: &Tenant, name: &str) -> tenantry_core::Result<Option<String>> {
+    tenant
+        .read(|transaction| async move {
+            let all = transaction.query(&Query::of("item").filter("id >= 0").rows_max(1_000)).await?.records;
+            if let Some(record) = all.iter().find(|record| record.get("owner") != Some(&name.into())) {
+                return Ok(Some(format!("the tenant {name:?} sees {}", record.to_json())));
+            }
+            let mut by_group: BTreeMap<i64, Vec<String>> = BTreeMap::new();
+            let mut codes: BTreeMap<String, u64> = BTreeMap::new();
+            for record in &all {
+                let json = record.to_json();
+                by_group.entry(json["group"].as_i64().unwrap_or(-1)).or_default().push(json.to_string());
+                if let Some(code) = json["code"].as_str() {
+                    *codes.entry(code.to_owned()).or_default() += 1;
+                }
+            }
+            for group in 0..GROUPS as i64 {
+                let query = Query::of("item").filter(format!("group == {group}")).rows_max(1_000);
+                let found = transaction.query(&query).await?.records;
+                let mut found: Vec<String> =
+                    found.iter().map(|record| record.to_json().to_string()).collect();
+                let mut expected = by_group.remove(&group).unwrap_or_default();
+                found.sort();
+                expected.sort();
+                if found != expected {
+                    return Ok(Some(format!(
+                        "the index says {found:?} of group {group}, the records {expected:?}"
+                    )));
+                }
+            }
+            for (code, count) in codes {
+                let query = Query::of("item").filter(format!("code == {code:?}")).rows_max(1_000);
+                let found = transaction.query(&query).await?.records.len() as u64;
+                if count != 1 || found != 1 {
+                    return Ok(Some(format!(
+                        "the code {code:?} is there {count} times, its index says {found}"
+                    )));
+                }
+            }
+            Ok::<_, tenantry_core::Error>(None)
+        })
+        .await
+}

@@ -1,0 +1,28 @@
+//! A deterministic simulator of Tenantry: one seed decides everything, and every history is checked.
+//!
+//! The engine that ships runs on a simulated disk and a simulated clock, without threads: the simulator decides who goes on next, when a batch is committed, when
+//! the map is looked after, and when the power goes. What the clients did and were told is then judged: see [`run`] and `docs/simulation.md`.
+//!
+//! ```
+//! use tenantry_sim::{Profile, Scale, run};
+//!
+//! let first = run(7, Profile::Power, Scale::default()).unwrap();
+//! let second = run(7, Profile::Power, Scale::default()).unwrap();
+//! assert_eq!(first.trace, second.trace);
+//! ```
+#![forbid(unsafe_code)]
+
+mod campaign;
+mod disk;
+mod executor;
+mod history;
+mod layer;
+mod oracle;
+mod random;
+mod simulation;
+mod time;
+mod workload;
+
+pub use campaign::{Campaign, campaign, minimise, run_caught};
+pub use disk::Activity;
+pub use simulation::{Profile, Report, Scale, run};
