@@ -9,6 +9,7 @@ use prost::Message;
 use tenantry_kv::directory::DirectoryLayer;
 use tenantry_kv::env::Env;
 use tenantry_kv::runner::Runner;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Engine, Isolation, MutationType, RangeRequest, Transaction};
 use uuid::Uuid;
 
@@ -259,6 +260,7 @@ impl Database {
                 let last_key = inner.keys.tenant_last_id()?;
                 let last = transaction.get(&last_key, Isolation::Serializable).await?;
                 let id = last.map_or(Ok(0), |bytes| number_of(&bytes, "the last tenant id"))? + 1;
+                let id = if is_active(Fault::TenantIdUsedTwice) { 1 } else { id };
                 let entry = TenantEntry {
                     uuid: uuid.as_bytes().to_vec(),
                     name: name.to_owned(),

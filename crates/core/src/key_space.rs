@@ -1,6 +1,7 @@
 //! Where everything lies. The only place that puts key bytes together; `docs/key-layout.md` has them byte by byte.
 
 use bytes::Bytes;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{KeyRange, Subspace};
 use uuid::Uuid;
@@ -83,6 +84,7 @@ impl KeySpace {
 
     /// R 9 id
     pub(crate) fn tenant_keys(&self, id: u64) -> Result<TenantKeys> {
+        let id = if is_active(Fault::TenantPrefixShared) && id > 0 { 1 } else { id };
         Ok(TenantKeys { prefix: self.key(&[9.into(), tenant_element(id)])? })
     }
 }

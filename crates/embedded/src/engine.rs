@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tenantry_kv::env::{Env, LockGuard};
 use tenantry_kv::limits::{WATCHES_MAX_DEFAULT, WATCHES_MAX_MAX};
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{
     DatabaseOption, Engine, EngineProfile, Error, ErrorCode, KvFuture, Result, TransactionRef, Version,
 };
@@ -202,7 +203,10 @@ impl Parts {
             Disk::open(path, &owner, &settings, &env, &counters)?;
         let applied = map.applied()?;
         let last_batch = recovered.batches.last().map_or(0, |(_, batch)| batch.version);
-        let last = applied.version.max(last_batch).max(recovered.ceiling);
+        let mut last = applied.version.max(last_batch).max(recovered.ceiling);
+        if is_active(Fault::VersionsRestartLower) {
+            last = applied.version.max(last_batch) / 2;
+        }
         let store = Store::new(map, applied.version, counters.clone());
         for (sequence, batch) in recovered.batches {
             store.enter(sequence, Arc::new(batch));

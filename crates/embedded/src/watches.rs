@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Error, ErrorCode, KvFuture, Result};
 
 use crate::reply::{Sender, promise};
@@ -72,7 +73,7 @@ impl Watches {
 
     /// Fires the watches that `writes` concern. How many fired.
     pub(crate) fn fire(&self, writes: &[Write]) -> u64 {
-        if self.active.load(Ordering::SeqCst) == 0 {
+        if self.active.load(Ordering::SeqCst) == 0 || is_active(Fault::WatchLost) {
             return 0;
         }
         let mut fired = Vec::new();

@@ -29,6 +29,8 @@ pub mod limits;
 mod options;
 mod range;
 pub mod runner;
+#[doc(hidden)]
+pub mod seeded_faults;
 mod selector;
 mod subspace;
 pub mod tuple;

@@ -58,6 +58,7 @@ struct State {
     power_ends_at: Option<u64>,
     syncs: u64,
     sync_fails_at: Option<u64>,
+    power_ends_at_sync: Option<u64>,
     reads: u64,
     read_fails_at: Option<u64>,
     size_bytes_max: Option<usize>,
@@ -90,9 +91,16 @@ impl SimulatedDisk {
         state.power_ends_at = Some(state.operations + operations);
     }
 
-    /// Takes back what [`end_power_after`](SimulatedDisk::end_power_after) planned.
+    /// Ends the power during a sync, after so many others: when most is at risk.
+    pub(crate) fn end_power_in_sync_after(&self, syncs: u64) {
+        let mut state = self.lock();
+        state.power_ends_at_sync = Some(state.syncs + syncs);
+    }
+
+    /// Takes back when the power was to end.
     pub(crate) fn keep_power(&self) {
-        self.lock().power_ends_at = None;
+        let mut state = self.lock();
+        (state.power_ends_at, state.power_ends_at_sync) = (None, None);
     }
 
     /// Whether there is power.
@@ -157,7 +165,9 @@ impl SimulatedDisk {
         }
         // Whether unsynced data mostly stays, mostly goes or is mixed: each disk has its habits.
         let kept_percent = *random.pick(&[0, 20, 50, 80, 100]);
-        let inodes = state.inodes.iter().map(|inode| inode.crashed(kept_percent, random)).collect();
+        let sectors_kept_percent = *random.pick(&[50, 90]);
+        let crash = |inode: &Inode| inode.crashed(kept_percent, sectors_kept_percent, random);
+        let inodes = state.inodes.iter().map(crash).collect();
         let next = State { inodes, names: names.clone(), durable_names: names, ..State::default() };
         SimulatedDisk(Arc::new(Mutex::new(next)))
     }
@@ -201,7 +211,7 @@ impl SimulatedDisk {
 }
 
 impl Inode {
-    fn crashed(&self, kept_percent: u64, random: &mut Stream) -> Inode {
+    fn crashed(&self, kept_percent: u64, sectors_kept_percent: u64, random: &mut Stream) -> Inode {
         let mut bytes = self.durable.clone();
         let put = |bytes: &mut Vec<u8>, at: usize, data: &[u8]| {
             if bytes.len() < at + data.len() {
@@ -226,7 +236,7 @@ impl Inode {
                             let mut sector = at;
                             while sector < page_end {
                                 let sector_end = ((sector / SECTOR_SIZE + 1) * SECTOR_SIZE).min(page_end);
-                                if random.percent(50) {
+                                if random.percent(sectors_kept_percent) {
                                     put(&mut bytes, sector, &data[sector - offset..sector_end - offset]);
                                 }
                                 sector = sector_end;
@@ -440,6 +450,10 @@ impl File for SimulatedFile {
         // A sync during which the power goes did not happen.
         state.operate(&self.name)?;
         state.syncs += 1;
+        if state.power_ends_at_sync == Some(state.syncs) {
+            state.power_ends_at = Some(state.operations);
+            state.check_power()?;
+        }
         if state.sync_fails_at == Some(state.syncs) {
             return Err(io_error("the simulated disk could not sync"));
         }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tenantry_core::{Code, Database, PrimaryKey, Query, Record, SchemaDefinition, Tenant};
-use tenantry_embedded::EmbeddedEngine;
+use tenantry_kv::Engine;
 use tenantry_kv::env::Env;
 
 use crate::executor::give_way;
@@ -24,7 +24,7 @@ const TENANTS: [&str; 3] = ["a", "ab", "b"];
 const KEYS: u64 = 8;
 const GROUPS: u64 = 3;
 
-async fn tenants(engine: Arc<EmbeddedEngine>, env: Env) -> tenantry_core::Result<Vec<Tenant>> {
+async fn tenants(engine: Arc<dyn Engine>, env: Env) -> tenantry_core::Result<Vec<Tenant>> {
     let database = Database::open(engine, env, "sim").await?;
     database.apply_schema(&SchemaDefinition::from_toml(SCHEMA)?).await?;
     let mut tenants = Vec::new();
@@ -39,7 +39,7 @@ async fn tenants(engine: Arc<EmbeddedEngine>, env: Env) -> tenantry_core::Result
 
 /// A client that writes records at random. It ends when the engine has stopped.
 pub(crate) async fn client(
-    engine: Arc<EmbeddedEngine>,
+    engine: Arc<dyn Engine>,
     env: Env,
     mut random: Stream,
     rounds: u64,
@@ -84,7 +84,7 @@ pub(crate) async fn client(
 }
 
 /// Whether indexes and records fit together, and each tenant has its own alone.
-pub(crate) async fn check(engine: Arc<EmbeddedEngine>, env: Env) -> Result<(), String> {
+pub(crate) async fn check(engine: Arc<dyn Engine>, env: Env) -> Result<(), String> {
     let tenants = tenants(engine, env).await.map_err(|error| error.to_string())?;
     for (tenant, name) in tenants.iter().zip(TENANTS) {
         if let Some(what) = inconsistency(tenant, name).await.map_err(|error| error.to_string())? {
@@ -122,6 +122,14 @@ async fn inconsistency(tenant: &Tenant, name: &str) -> tenantry_core::Result<Opt
                     return Ok(Some(format!(
                         "the index says {found:?} of group {group}, the records {expected:?}"
                     )));
+                }
+            }
+            // A token goes on with its own query alone.
+            let page = transaction.query(&Query::of("item").filter("id >= 0").rows_max(1)).await?;
+            if let Some(token) = page.next {
+                let other = Query::of("item").filter("id >= 1").rows_max(1).after(token);
+                if transaction.query(&other).await.is_ok() {
+                    return Ok(Some("a token was good for another query".to_owned()));
                 }
             }
             for (code, count) in codes {

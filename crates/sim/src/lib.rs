@@ -21,8 +21,10 @@ mod oracle;
 mod random;
 mod simulation;
 mod time;
+mod unreliable;
 mod workload;
 
 pub use campaign::{Campaign, campaign, minimise, run_caught};
 pub use disk::Activity;
 pub use simulation::{Profile, Report, Scale, run};
+pub use unreliable::UnreliableEngine;

@@ -20,6 +20,7 @@ use crate::layer;
 use crate::oracle;
 use crate::random::{SeededRandomness, Stream};
 use crate::time::SimulatedTime;
+use crate::unreliable::UnreliableEngine;
 use crate::workload::{self, Mix, Shared, Tally};
 
 /// What may go wrong in a run.
@@ -315,7 +316,10 @@ impl Simulation {
             Profile::Power => {
                 let bound = *self.faults.pick(&[20, 200, 2_000]);
                 let after = 1 + self.faults.below(bound);
-                self.disk.end_power_after(after);
+                match self.faults.percent(50) {
+                    true => self.disk.end_power_in_sync_after(1 + after / 3),
+                    false => self.disk.end_power_after(after),
+                }
             }
             Profile::Media => {
                 if self.faults.percent(30) {
@@ -336,10 +340,19 @@ impl Simulation {
 
     /// Lets clients run until they are done, the power goes, or the engine stops.
     fn live(&mut self, opened: &mut Opened, mix: &Mix, life: u64) -> std::result::Result<Life, String> {
+        let mut extras = Stream::new(self.seed, &format!("extras {life}"));
+        // Whoever has a runner has to bear a cluster's bad days.
+        let percent = if extras.percent(50) { 1 + extras.below(15) } else { 0 };
+        let unreliable: Arc<dyn Engine> = Arc::new(UnreliableEngine::new(
+            opened.engine.clone(),
+            Arc::new(self.time.clone()),
+            self.seed ^ life,
+            percent,
+        ));
         let shared = Rc::new(Shared {
             engine: opened.engine.clone(),
             history: self.history.clone(),
-            runner: Runner::new(opened.engine.clone(), self.env(), "s/"),
+            runner: Runner::new(unreliable.clone(), self.env(), "s/"),
             tally: self.tally.clone(),
         });
         let mut executor = Executor::default();
@@ -358,7 +371,6 @@ impl Simulation {
             executor.spawn(workload::random_client(shared.clone(), mix.clone(), random, transactions));
         }
         let rounds = self.scale.transactions / 40;
-        let mut extras = Stream::new(self.seed, &format!("extras {life}"));
         for client in 0..extras.below(3) {
             executor.spawn(workload::counting_client(shared.clone(), rounds));
             // On a full disk the ring and the accounts may not be there.
@@ -380,9 +392,11 @@ impl Simulation {
             executor.spawn(workload::waking_client(shared.clone(), watched, stream("waking", 0), 3));
         }
         if extras.percent(40) {
-            let (engine, env) = (opened.engine.clone(), self.env());
-            let (random, tally) = (stream("layer", 0), self.tally.clone());
-            executor.spawn(layer::client(engine, env, random, rounds, tally));
+            for client in 0..1 + extras.below(3) {
+                let (engine, env) = (unreliable.clone(), self.env());
+                let (random, tally) = (stream("layer", client), self.tally.clone());
+                executor.spawn(layer::client(engine, env, random, rounds, tally));
+            }
         }
         let ended = self.drive(&mut executor, opened)?;
         if let Some(what) = &self.tally.borrow().broken {

@@ -169,7 +169,9 @@ async fn operate(
                 }
             }
             3 | 4 => {
-                let value = Bytes::from(vec![random.next_u64() as u8; random.below(60) as usize]);
+                // Now and then one that spans several pages of the disk.
+                let size_bytes_max = if random.percent(10) { 20_000 } else { 60 };
+                let value = Bytes::from(vec![random.next_u64() as u8; random.below(size_bytes_max) as usize]);
                 transaction.set(&key, &value);
                 Operation::Set { key, value }
             }
@@ -363,7 +365,11 @@ pub(crate) async fn watching_client(shared: Rc<Shared>, key: u64, rounds: u64) {
                     Ok::<_, Error>((value, transaction.watch(key)))
                 })
                 .await;
-            let Ok((value, watch)) = watching else { return };
+            let (value, watch) = match watching {
+                Ok(watching) => watching,
+                Err(error) if error.code() == ErrorCode::ENGINE_STOPPED => return,
+                Err(_) => continue,
+            };
             if value > round as i64 {
                 break;
             }
@@ -381,17 +387,22 @@ pub(crate) async fn waking_client(shared: Rc<Shared>, watched: u64, mut random: 
         for _ in 0..random.below(20) {
             give_way().await;
         }
-        let changed = shared
-            .runner
-            .run(|transaction| async move {
-                for key in 0..watched {
-                    transaction.set(format!("w{key}").as_bytes(), &(round as i64).to_le_bytes());
-                }
-                Ok::<_, Error>(())
-            })
-            .await;
-        if changed.is_err() {
-            return;
+        // Whoever watches waits for this: it is tried until it is done.
+        loop {
+            let changed = shared
+                .runner
+                .run(|transaction| async move {
+                    for key in 0..watched {
+                        transaction.set(format!("w{key}").as_bytes(), &(round as i64).to_le_bytes());
+                    }
+                    Ok::<_, Error>(())
+                })
+                .await;
+            match changed {
+                Ok(()) => break,
+                Err(error) if error.code() == ErrorCode::ENGINE_STOPPED => return,
+                Err(_) => give_way().await,
+            }
         }
     }
 }

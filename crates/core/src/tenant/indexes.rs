@@ -4,6 +4,8 @@
 //! index whose columns are all there has the columns alone in its key and those of the primary key in its value, so that the check is one point read.
 
 use bytes::Bytes;
+use tenantry_kv::Isolation;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::tuple::{self, Element};
 
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
@@ -55,13 +57,17 @@ impl TenantTransaction {
                 changed.push((index, old, new));
             }
         }
+        let isolation = match is_active(Fault::UniqueCheckOnSnapshot) {
+            true => Isolation::Snapshot,
+            false => Isolation::Serializable,
+        };
         // The reads first, side by side; the record is written only if all of them allow it.
         let checks: Vec<_> = changed
             .iter()
             .filter_map(|(index, old, new)| {
                 let entry = new.as_ref().filter(|entry| entry.is_exclusive)?;
                 let is_own = old.as_ref().is_some_and(|old| old.key == entry.key);
-                (!is_own).then(|| (*index, self.transaction.get(&entry.key, Default::default())))
+                (!is_own).then(|| (*index, self.transaction.get(&entry.key, isolation)))
             })
             .collect();
         for (index, check) in checks {
@@ -85,7 +91,7 @@ impl TenantTransaction {
     /// Replaces the entries of the old record by those of the new one.
     pub(super) fn change_indexes(&self, IndexChanges(changes): IndexChanges) {
         for (old, new) in changes {
-            if let Some(old) = old {
+            if let Some(old) = old.filter(|_| !is_active(Fault::IndexEntryNotRemoved)) {
                 self.transaction.clear(&old.key);
             }
             if let Some(new) = new {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tenantry_kv::env::{Directory, File};
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Error, ErrorCode, Result, Version};
 
 use crate::seam::Batch;
@@ -59,6 +60,7 @@ impl Closed {
     pub(crate) fn cut(&self, applied: u64) -> Result<()> {
         let mut state = self.lock();
         let mut has_changed = false;
+        let applied = if is_active(Fault::LogCutTooEarly) { u64::MAX } else { applied };
         while let Some((segment, last)) = state.closed.front().copied()
             && last <= applied
         {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tenantry_kv::env::Env;
 use tenantry_kv::limits::MVCC_WINDOW_VERSIONS;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Error, ErrorCode, KeyRange, Result, Version, Versionstamp};
 
 use crate::log::Log;
@@ -231,7 +232,8 @@ impl Sequencer {
         // What the store holds below this batch: the newest published version.
         let below = self.shared.versions().readable();
         for Waiting { request, done } in waiting {
-            let order = u16::try_from(accepted.len()).unwrap_or(u16::MAX);
+            let accepted_before = if is_active(Fault::StampsOfOneBatchEqual) { 0 } else { accepted.len() };
+            let order = u16::try_from(accepted_before).unwrap_or(u16::MAX);
             let stamp = Versionstamp::new(version, order);
             match self.accept(request, stamp, below, &mut draft) {
                 Ok(()) => accepted.push((done, stamp)),
@@ -254,7 +256,7 @@ impl Sequencer {
         }
         let read_version = request.read_version.unwrap_or(below);
         let oldest = self.shared.store.oldest().max(self.resolver.oldest());
-        if read_version < oldest {
+        if read_version < oldest && !is_active(Fault::TooOldCheckSkipped) {
             count(&self.shared.counters.too_old);
             let detail =
                 format!("read version {read_version} is older than {oldest}, the oldest that is kept");
@@ -270,7 +272,9 @@ impl Sequencer {
         let evaluated = draft
             .evaluate(request.mutations, stamp, &self.shared.store, below)
             .map_err(|error| refused(error, Vec::new()))?;
-        self.resolver.record(stamp.version(), &request.write_conflicts);
+        if !(is_active(Fault::ResolverForgetsWrite) && stamp.version() % 4 == 0) {
+            self.resolver.record(stamp.version(), &request.write_conflicts);
+        }
         if !evaluated.stamped.is_empty() {
             self.resolver.record(stamp.version(), &evaluated.stamped);
         }
@@ -293,7 +297,9 @@ impl Sequencer {
             Durability::Synced => {
                 let clock = &self.shared.env.clock;
                 let started = clock.monotonic();
-                log.sync()?;
+                if !is_active(Fault::AcknowledgedBeforeSync) {
+                    log.sync()?;
+                }
                 let took = clock.monotonic().saturating_sub(started);
                 self.shared.counters.sync_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
             }

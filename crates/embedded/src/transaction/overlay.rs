@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{KeyRange, MutationType};
 
 use crate::window::key_after;
@@ -84,7 +85,9 @@ impl Overlay {
             self.keys.remove(&key);
         }
         self.make_readable(&begin, &end);
-        self.add_cleared(begin, end);
+        if !is_active(Fault::OverlayForgetsClear) {
+            self.add_cleared(begin, end);
+        }
     }
 
     pub(super) fn atomic(&mut self, mutation: MutationType, key: Bytes, operand: Bytes) {

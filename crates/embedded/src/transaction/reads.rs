@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use tenantry_kv::limits::{METADATA_VERSION_KEY, RANGE_REPLY_SIZE_BYTES_MAX};
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{
     Error, ErrorCode, Isolation, KeyRange, KeySelector, KeyValue, RangeBatch, RangeRequest, Result,
     StreamingMode,
@@ -91,6 +92,7 @@ impl State {
     /// Adds the conflict range of a point read.
     pub(super) fn conflict_on_get(&mut self, key: &[u8], isolation: Isolation) {
         if isolation == Isolation::Serializable
+            && !is_active(Fault::ReadNotInConflictSet)
             && key.len() <= over_long(key)
             && !(self.options.read_your_writes && self.overlay.is_determined(key))
         {
@@ -174,7 +176,7 @@ impl State {
         let passed_end = from.passed_end || to.passed_end;
         let (from, to) = (from.key, to.key);
         let batch = self.read_rows(snapshots, request, &from, &to, isolation)?;
-        if isolation == Isolation::Serializable {
+        if isolation == Isolation::Serializable && !is_active(Fault::RangeReadNotInConflictSet) {
             let edges = Edges { begin, end, reached_begin, passed_end };
             let range = edges.conflict_range(&batch, request.reverse, self.options.read_end());
             self.add_read_conflict(range);

@@ -8,6 +8,7 @@ use tenantry_kv::limits::{
     MUTATION_OVERHEAD_BYTES, RETRY_DELAY_MS_INITIAL, SYSTEM_KEY_SIZE_BYTES_MAX, USER_SPACE_END,
     VALUE_SIZE_BYTES_MAX,
 };
+use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{
     ConflictKind, Error, ErrorCode, KeyRange, MutationType, Result, Version, Versionstamp, VersionstampOffset,
 };
@@ -210,7 +211,7 @@ impl State {
         if self.options.read_your_writes {
             self.overlay.clear(begin.clone(), end.clone());
         }
-        if adds_conflict {
+        if adds_conflict && !is_active(Fault::ClearNotInWriteSet) {
             self.add_write_conflict(KeyRange { begin: begin.clone(), end: end.clone() });
         }
         self.push(Mutation::ClearRange { begin, end });

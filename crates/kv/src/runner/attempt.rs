@@ -6,6 +6,7 @@ use super::Runner;
 use super::slot::{Nonce, Settled, SlotLease};
 use crate::engine::{TransactionRef, Version};
 use crate::error::{EngineError, Error};
+use crate::seeded_faults::{Fault, is_active};
 
 /// What became of an attempt.
 pub(super) enum Outcome<T, E> {
@@ -56,11 +57,13 @@ impl Work<'_> {
             return Outcome::Committed { value, version };
         };
         if error.may_have_committed()
+            && !is_active(Fault::RetryForgetsUnknownOutcome)
             && let Some((slot, nonce)) = armed
         {
             return self.settle(slot, nonce, value, error).await;
         }
-        if error.may_have_committed() && !self.runner.is_idempotent && transaction.has_writes() {
+        let may_run_again = self.runner.is_idempotent || is_active(Fault::RetryForgetsUnknownOutcome);
+        if error.may_have_committed() && !may_run_again && transaction.has_writes() {
             // Nothing can tell what became of it, and running it again could apply it twice.
             return Outcome::Failed(error.into());
         }

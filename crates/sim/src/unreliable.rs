@@ -1,0 +1,244 @@
+//! An engine on a bad day: a wrapper over any engine that answers as a cluster does when machines fail.
+//!
+//! Reads end with 1007, 1009 or 1037 now and then, commits with 1020, or with 1021, 1031 or 1039: the outcome is then unknown, and the transaction has committed or has
+//! not. Everything takes its time. With no faults it is the engine that it wraps.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tenantry_kv::env::Timer;
+use tenantry_kv::{
+    ConflictKind, ConflictReport, DatabaseOption, Engine, EngineProfile, Error, ErrorCode, Isolation,
+    KeyRange, KeySelector, KvFuture, MutationType, RangeBatch, RangeRequest, ReadTransaction, Result,
+    Transaction, TransactionOption, TransactionRef, Version, Versionstamp, WriteTransaction,
+};
+
+use crate::random::Stream;
+
+struct Faults {
+    random: Mutex<Stream>,
+    /// How many of a hundred operations fail.
+    percent: u64,
+    timer: Arc<dyn Timer>,
+}
+
+impl Faults {
+    fn lock(&self) -> MutexGuard<'_, Stream> {
+        self.random.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn strike(&self) -> bool {
+        self.percent > 0 && self.lock().percent(self.percent)
+    }
+}
+
+/// The wrapper.
+#[derive(Clone)]
+pub struct UnreliableEngine {
+    inner: Arc<dyn Engine>,
+    faults: Arc<Faults>,
+}
+
+impl UnreliableEngine {
+    /// Wraps an engine; `percent` of a hundred operations fail, in an order that the seed decides.
+    pub fn new(inner: Arc<dyn Engine>, timer: Arc<dyn Timer>, seed: u64, percent: u64) -> UnreliableEngine {
+        let random = Mutex::new(Stream::new(seed, "unreliable engine"));
+        UnreliableEngine { inner, faults: Arc::new(Faults { random, percent, timer }) }
+    }
+}
+
+impl fmt::Debug for UnreliableEngine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "UnreliableEngine({:?})", self.inner)
+    }
+}
+
+impl Engine for UnreliableEngine {
+    fn begin(&self) -> Result<TransactionRef> {
+        let inner = self.inner.begin()?;
+        Ok(Arc::new(UnreliableTransaction { inner, faults: self.faults.clone(), failed: Arc::default() }))
+    }
+
+    fn set_option(&self, option: DatabaseOption) -> Result<()> {
+        self.inner.set_option(option)
+    }
+
+    fn profile(&self) -> EngineProfile {
+        let mut profile = self.inner.profile();
+        profile.commits_can_be_unknown |= self.faults.percent > 0;
+        profile
+    }
+}
+
+struct UnreliableTransaction {
+    inner: TransactionRef,
+    faults: Arc<Faults>,
+    /// The first failure of a read since the last reset: the commit ends with it.
+    failed: Arc<Mutex<Option<Error>>>,
+}
+
+impl fmt::Debug for UnreliableTransaction {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "UnreliableTransaction({:?})", self.inner)
+    }
+}
+
+impl UnreliableTransaction {
+    fn failed(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A read, or a failure in its place.
+    fn read<T: Send + 'static>(&self, answer: KvFuture<T>) -> KvFuture<T> {
+        if !self.faults.strike() {
+            return self.delayed(answer);
+        }
+        let codes = [ErrorCode::TRANSACTION_TOO_OLD, ErrorCode::FUTURE_VERSION, ErrorCode::PROCESS_BEHIND];
+        let error = Error::from(*self.faults.lock().pick(&codes));
+        self.failed().get_or_insert_with(|| error.clone());
+        KvFuture::error(error)
+    }
+
+    /// The answer, later.
+    fn delayed<T: Send + 'static>(&self, answer: KvFuture<T>) -> KvFuture<T> {
+        if !self.faults.strike() {
+            return answer;
+        }
+        let delay = Duration::from_micros(self.faults.lock().below(50_000));
+        let sleep = self.faults.timer.sleep(delay);
+        KvFuture::pending(async move {
+            sleep.await?;
+            answer.await
+        })
+    }
+
+    /// Ends the commit with an unknown outcome, whatever it was.
+    fn unknown(&self, committing: Option<KvFuture<()>>) -> KvFuture<()> {
+        let codes = [
+            ErrorCode::COMMIT_UNKNOWN_RESULT,
+            ErrorCode::COMMIT_UNKNOWN_RESULT,
+            ErrorCode::TRANSACTION_TIMED_OUT,
+            ErrorCode::CLUSTER_VERSION_CHANGED,
+        ];
+        let code = *self.faults.lock().pick(&codes);
+        KvFuture::pending(async move {
+            if let Some(committing) = committing {
+                committing.await?;
+            }
+            Err(code.into())
+        })
+    }
+}
+
+impl ReadTransaction for UnreliableTransaction {
+    fn get(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>> {
+        self.read(self.inner.get(key, isolation))
+    }
+
+    fn get_key(&self, selector: &KeySelector, isolation: Isolation) -> KvFuture<Bytes> {
+        self.read(self.inner.get_key(selector, isolation))
+    }
+
+    fn get_range(&self, request: &RangeRequest, isolation: Isolation) -> KvFuture<RangeBatch> {
+        self.read(self.inner.get_range(request, isolation))
+    }
+
+    fn read_version(&self) -> KvFuture<Version> {
+        self.read(self.inner.read_version())
+    }
+
+    fn estimated_range_size_bytes(&self, begin: &[u8], end: &[u8]) -> KvFuture<u64> {
+        self.inner.estimated_range_size_bytes(begin, end)
+    }
+
+    fn range_split_points(&self, begin: &[u8], end: &[u8], chunk_size_bytes: u64) -> KvFuture<Vec<Bytes>> {
+        self.inner.range_split_points(begin, end, chunk_size_bytes)
+    }
+}
+
+impl WriteTransaction for UnreliableTransaction {
+    fn set(&self, key: &[u8], value: &[u8]) {
+        self.inner.set(key, value);
+    }
+
+    fn clear(&self, key: &[u8]) {
+        self.inner.clear(key);
+    }
+
+    fn clear_range(&self, begin: &[u8], end: &[u8]) {
+        self.inner.clear_range(begin, end);
+    }
+
+    fn atomic(&self, mutation: MutationType, key: &[u8], operand: &[u8]) {
+        self.inner.atomic(mutation, key, operand);
+    }
+
+    fn add_conflict_range(&self, begin: &[u8], end: &[u8], kind: ConflictKind) -> Result<()> {
+        self.inner.add_conflict_range(begin, end, kind)
+    }
+}
+
+impl Transaction for UnreliableTransaction {
+    fn set_option(&self, option: TransactionOption) -> Result<()> {
+        self.inner.set_option(option)
+    }
+
+    fn set_read_version(&self, version: Version) {
+        self.inner.set_read_version(version);
+    }
+
+    fn commit(&self) -> KvFuture<()> {
+        if let Some(error) = self.failed().clone() {
+            return KvFuture::error(error);
+        }
+        if !self.faults.strike() || !self.inner.has_writes() {
+            return self.delayed(self.inner.commit());
+        }
+        let fate = self.faults.lock().below(4);
+        match fate {
+            0 => KvFuture::error(ErrorCode::NOT_COMMITTED),
+            1 => self.unknown(None),
+            _ => self.unknown(Some(self.inner.commit())),
+        }
+    }
+
+    fn committed_version(&self) -> Result<Version> {
+        self.inner.committed_version()
+    }
+
+    fn versionstamp(&self) -> KvFuture<Versionstamp> {
+        self.inner.versionstamp()
+    }
+
+    fn watch(&self, key: &[u8]) -> KvFuture<()> {
+        self.inner.watch(key)
+    }
+
+    fn on_error(&self, error: &Error) -> KvFuture<()> {
+        *self.failed() = None;
+        self.inner.on_error(error)
+    }
+
+    fn reset(&self) {
+        *self.failed() = None;
+        self.inner.reset();
+    }
+
+    fn cancel(&self) {
+        self.inner.cancel();
+    }
+
+    fn has_writes(&self) -> bool {
+        self.inner.has_writes()
+    }
+
+    fn approximate_size_bytes(&self) -> KvFuture<u64> {
+        self.inner.approximate_size_bytes()
+    }
+
+    fn conflict_ranges(&self, report: ConflictReport) -> KvFuture<Vec<KeyRange>> {
+        self.inner.conflict_ranges(report)
+    }
+}
