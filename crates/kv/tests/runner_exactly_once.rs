@@ -2,6 +2,7 @@
 //! committing only later, when nobody waits any more. Each logical transaction takes effect exactly once all the same.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
@@ -20,6 +21,8 @@ enum Fate {
     UnknownAfterCommit,
     UnknownWithoutCommit,
     UnknownAndLate,
+    /// The commit takes effect and answers "unknown", and then everything that was late arrives.
+    UnknownAfterCommitThenLate,
 }
 
 #[derive(Debug)]
@@ -31,10 +34,15 @@ struct Unsure {
     late_commits: Mutex<(usize, usize)>,
     /// The share of commits, in percent, that do not pass.
     unsure_percent: u64,
+    /// What becomes of the first commits, instead of chance; while there is a script nothing late arrives by itself.
+    script: Mutex<VecDeque<Fate>>,
 }
 
 impl Unsure {
     fn fate(&self) -> Fate {
+        if let Some(fate) = self.script.lock().unwrap().pop_front() {
+            return fate;
+        }
         if self.env.randomness.next_u64("whether") % 100 >= self.unsure_percent {
             return Fate::Pass;
         }
@@ -44,11 +52,18 @@ impl Unsure {
 
     /// Lets some of the commits arrive that nobody waits for any more.
     fn deliver_late(&self) {
+        if !self.script.lock().unwrap().is_empty() {
+            return;
+        }
         let due = {
             let mut late = self.late.lock().unwrap();
             let keep = if self.env.randomness.next_u64("late").is_multiple_of(2) { late.len() } else { 0 };
             late.split_off(keep)
         };
+        self.arrive(due);
+    }
+
+    fn arrive(&self, due: Vec<TransactionRef>) {
         for transaction in due {
             let result = pollster::block_on(transaction.commit());
             let mut counts = self.late_commits.lock().unwrap();
@@ -141,6 +156,12 @@ impl Transaction for UnsureTransaction {
                 Err(error) => KvFuture::error(error),
             },
             Fate::UnknownWithoutCommit => KvFuture::error(self.engine.code),
+            Fate::UnknownAfterCommitThenLate => {
+                pollster::block_on(self.inner().commit()).unwrap();
+                let due = std::mem::take(&mut *self.engine.late.lock().unwrap());
+                self.engine.arrive(due);
+                KvFuture::error(self.engine.code)
+            }
             Fate::UnknownAndLate => {
                 // As on a cluster, the read version is fixed before the commit is sent.
                 pollster::block_on(self.inner().read_version()).unwrap();
@@ -190,6 +211,7 @@ fn unsure(code: ErrorCode, unsure_percent: u64) -> (Arc<Unsure>, Env) {
         late: Mutex::default(),
         late_commits: Mutex::default(),
         unsure_percent,
+        script: Mutex::default(),
     };
     (Arc::new(state), env)
 }
@@ -248,6 +270,32 @@ fn a_blind_add_counts_once_after_a_commit_that_timed_out() {
 #[test]
 fn a_blind_add_counts_once_after_a_change_of_the_cluster_version() {
     check_exactly_once(ErrorCode::CLUSTER_VERSION_CHANGED, true);
+}
+
+/// The commit that made a slot was a blind write. Its outcome unknown, the slot was made again, and used; the first commit then arrived late and wrote over the nonce
+/// of an attempt that had taken effect. The attempt was taken for one that had not, and ran twice.
+#[test]
+fn a_slot_that_is_made_late_does_not_hide_that_its_attempt_took_effect() {
+    for code in [
+        ErrorCode::COMMIT_UNKNOWN_RESULT,
+        ErrorCode::TRANSACTION_TIMED_OUT,
+        ErrorCode::CLUSTER_VERSION_CHANGED,
+    ] {
+        let (engine, env) = unsure(code, 0);
+        *engine.script.lock().unwrap() = VecDeque::from([
+            // The lease, the slot and the slot again, the attempt.
+            Fate::Pass,
+            Fate::UnknownAndLate,
+            Fate::Pass,
+            Fate::UnknownAfterCommitThenLate,
+        ]);
+        let runner = Runner::new(Arc::new(UnsureEngine(engine.clone())), env, "slots/");
+        add_one(&runner, true).unwrap();
+        assert!(engine.script.lock().unwrap().is_empty(), "every step was reached");
+        let late = *engine.late_commits.lock().unwrap();
+        assert_eq!(late.0 + late.1, 1, "the slot's first commit arrived");
+        assert_eq!(counter(&engine), 1, "{code:?}");
+    }
 }
 
 /// The control: without slots the same engine applies some transactions twice. If this passes with an exact count, the tests above

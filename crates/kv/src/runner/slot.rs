@@ -80,7 +80,10 @@ impl SlotPool {
                 let nonce = self.nonce();
                 let (key, nonce) = (&key, &nonce);
                 self.idempotently(runner, |transaction| async move {
-                    transaction.set(key, nonce);
+                    // Read with a conflict: a commit of unknown outcome that arrives late must not write over a slot in use.
+                    if transaction.get(key, Isolation::Serializable).await?.is_none() {
+                        transaction.set(key, nonce);
+                    }
                     Ok(())
                 })
                 .await?;
