@@ -256,7 +256,7 @@ fn prepare(
 
 /// Who has the database open, for the one that finds it locked.
 fn owner(env: &Env) -> String {
-    format!("process {} since {} (microseconds since 1970)", std::process::id(), env.clock.wall_us())
+    format!("since {} (microseconds since 1970)", env.clock.wall_us())
 }
 
 impl Drop for EmbeddedEngine {

@@ -115,6 +115,7 @@ impl Directory for SystemDirectory {
             }
             Err(TryLockError::Error(error)) => return Err(failed(&error)),
         }
+        let owner = format!("process {} {owner}", std::process::id());
         let written =
             file.set_len(0).and_then(|()| file.write_all(owner.as_bytes())).and_then(|()| file.flush());
         written.map_err(|error| failed(&error))?;
@@ -173,10 +174,11 @@ mod tests {
     fn a_held_lock_names_its_owner() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = SystemStorage.open_directory(temporary.path().join("a/b").to_str().unwrap()).unwrap();
-        let held = directory.lock("LOCK", "process 17 since noon").unwrap();
+        let held = directory.lock("LOCK", "since noon").unwrap();
         let error = directory.lock("LOCK", "another").err().unwrap();
         assert_eq!(error.code(), ErrorCode::DATABASE_IN_USE);
-        assert!(error.to_string().contains("process 17 since noon"), "{error}");
+        let owner = format!("process {} since noon", std::process::id());
+        assert!(error.to_string().contains(&owner), "{error}");
         drop(held);
         directory.lock("LOCK", "another").unwrap();
     }

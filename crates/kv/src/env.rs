@@ -110,7 +110,7 @@ pub trait Directory: Send + Sync {
     ///
     /// 1510; a failed sync must not be tried again.
     fn sync(&self) -> Result<()>;
-    /// Takes the file called `name` as an exclusive lock and writes `owner` into it. Dropping the guard frees it.
+    /// Takes the file called `name` as an exclusive lock and writes `owner` into it, behind what the system calls the process. Dropping the guard frees it.
     ///
     /// # Errors
     ///
