@@ -178,9 +178,11 @@ impl Driver {
     /// What waits, at most a batch of it.
     fn next_batch(&self) -> (Vec<Waiting>, Vec<(Errand, Sender<Result<()>>)>, bool) {
         let mut queue = self.lock();
-        let commits = match queue.commits.len() > self.settings.batch_transactions_max {
+        let is_small = self.shared.env.buggify.fires("committer: a batch of one");
+        let transactions_max = if is_small { 1 } else { self.settings.batch_transactions_max };
+        let commits = match queue.commits.len() > transactions_max {
             true => {
-                let rest = queue.commits.split_off(self.settings.batch_transactions_max);
+                let rest = queue.commits.split_off(transactions_max);
                 std::mem::replace(&mut queue.commits, rest)
             }
             false => std::mem::take(&mut queue.commits),
@@ -298,7 +300,8 @@ impl Committer {
                 }
             });
         }
-        if self.driver.lock().commits.is_empty() {
+        let leaves_out = self.driver.shared.env.buggify.fires("committer: no mark behind the batch");
+        if self.driver.lock().commits.is_empty() && !leaves_out {
             self.sequencer.mark();
         }
         let now = self.driver.now();
@@ -343,9 +346,14 @@ impl Keeper {
         self.finish();
     }
 
+    /// A full disk refuses writes until there is room; the map is as it was. Anything else that fails stops the engine.
     fn turn_or_stop(&mut self) {
-        if let Err(error) = self.turn() {
-            self.driver.shared.stop(&error);
+        match self.turn() {
+            Ok(()) => {}
+            Err(error) if error.code() == ErrorCode::DISK_FULL => {
+                self.driver.shared.is_disk_full.store(true, Ordering::Release);
+            }
+            Err(error) => self.driver.shared.stop(&error),
         }
     }
 
@@ -362,40 +370,38 @@ impl Keeper {
     }
 
     fn turn(&mut self) -> Result<()> {
-        self.check_free_space()?;
+        let room_bytes = self.check_free_space()?;
         let shared = self.driver.shared.clone();
         shared.check_running()?;
+        if shared.env.buggify.fires("keeper: looks away") {
+            return Ok(());
+        }
         let is_full = || shared.is_disk_full.load(Ordering::Acquire);
         if let Some(files) = &self.files
             && !is_full()
-            && let Err(error) = files.closed.prepare_spare()
         {
-            match error.code() {
-                ErrorCode::DISK_FULL => shared.is_disk_full.store(true, Ordering::Release),
-                _ => return Err(error),
-            }
+            files.closed.prepare_spare()?;
         }
         self.evict_early();
-        // The map is never written while the disk might fill under it: it could not be read any more. What waits is in memory and in the log.
+        // The map is not written while the disk might fill under it: what waits is in memory and in the log.
         if self.is_due() && !is_full() {
             self.apply()?;
         }
         // One piece at a time: what has become due meanwhile goes first.
-        if !is_full() && shared.store.maintain()? {
+        if !is_full() && shared.store.maintain(room_bytes)? {
             self.driver.is_keeper_needed.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    /// Refuses writes while there is less room than the reserve and what waits in memory for the map.
-    fn check_free_space(&mut self) -> Result<()> {
-        if let Some(files) = &self.files {
-            let needed =
-                self.driver.settings.free_space_reserve_bytes + 2 * self.driver.shared.store.size_bytes();
-            let is_full = files.directory.free_bytes()? < needed;
-            self.driver.shared.is_disk_full.store(is_full, Ordering::Release);
-        }
-        Ok(())
+    /// Refuses writes while there is less room than the reserve and what waits in memory for the map. The room beyond that, in bytes.
+    fn check_free_space(&mut self) -> Result<u64> {
+        let Some(files) = &self.files else { return Ok(u64::MAX) };
+        let needed =
+            self.driver.settings.free_space_reserve_bytes + 2 * self.driver.shared.store.size_bytes();
+        let free_bytes = files.directory.free_bytes()?;
+        self.driver.shared.is_disk_full.store(free_bytes < needed, Ordering::Release);
+        Ok(free_bytes.saturating_sub(needed))
     }
 
     /// At the memory bound the oldest versions leave before their time.
@@ -403,6 +409,9 @@ impl Keeper {
         let store = &self.driver.shared.store;
         let limit = self.driver.settings.window_size_bytes_max as u64;
         let size = store.size_bytes();
+        if self.driver.shared.env.buggify.fires("keeper: versions leave early") {
+            store.raise_oldest(self.driver.shared.versions().readable());
+        }
         if size > limit
             && let Some(version) = store.version_to_free(size - limit / 2)
             && version > store.oldest()
@@ -423,6 +432,7 @@ impl Keeper {
         self.commits_seen = commits;
         let log_bytes = self.files.as_ref().map_or(0, |files| files.closed.size_bytes());
         is_idle
+            || shared.env.buggify.fires("keeper: the map is brought up early")
             || shared.store.size_bytes() > self.driver.settings.window_size_bytes_max as u64 / 4
             || log_bytes > self.driver.settings.log_size_bytes_max / 2
             || self.driver.now().saturating_sub(self.applied_at) >= APPLY_AFTER

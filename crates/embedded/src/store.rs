@@ -144,13 +144,13 @@ impl Store {
         Ok(Some(change.applied))
     }
 
-    /// Does a piece of the map's upkeep; false if there is none to do.
+    /// Does a piece of the map's upkeep; false if there is none to do, or none that `room_bytes` of the disk suffice for.
     ///
     /// # Errors
     ///
     /// As [`apply_due`](Store::apply_due).
-    pub(crate) fn maintain(&self) -> Result<bool> {
-        self.map.maintain()
+    pub(crate) fn maintain(&self, room_bytes: u64) -> Result<bool> {
+        self.map.maintain(room_bytes)
     }
 
     /// What the map takes.

@@ -1,4 +1,10 @@
 //! A process that is killed under load, again and again: every acknowledged transaction is whole afterwards, and no other is there by half.
+//!
+//! More rounds, over a million records that are there before, in release:
+//!
+//! ```sh
+//! TENANTRY_KILL_ROUNDS=200 TENANTRY_KILL_RECORDS=1000000 cargo test --release -p tenantry-embedded --test kill -- --nocapture
+//! ```
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -19,7 +25,8 @@ use tenantry_kv::{Engine, Isolation, MutationType, RangeRequest};
 
 /// Where the child finds its database. Only a process that has this is a child.
 const CHILD_PATH: &str = "TENANTRY_KILL_TEST_PATH";
-const ROUNDS: u32 = 20;
+const ROUNDS: &str = "TENANTRY_KILL_ROUNDS";
+const RECORDS: &str = "TENANTRY_KILL_RECORDS";
 const WRITERS: u64 = 4;
 const KEYS_PER_TRANSACTION: u8 = 5;
 
@@ -80,11 +87,15 @@ fn killed_process() {
 
 #[test]
 fn what_was_acknowledged_survives_twenty_kills() {
+    let setting = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
+    let rounds = u32::try_from(setting(ROUNDS, 20)).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db").to_str().unwrap().to_owned();
+    fill(&path, setting(RECORDS, 0));
     let randomness = tenantry_env::system().randomness;
     let mut acknowledged: BTreeMap<u64, u64> = BTreeMap::new();
-    for round in 0..ROUNDS {
+    let mut longest = Duration::ZERO;
+    for round in 0..rounds {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "killed_process", "--ignored", "--nocapture"])
             .env(CHILD_PATH, &path)
@@ -93,12 +104,9 @@ fn what_was_acknowledged_survives_twenty_kills() {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
-        let life = Duration::from_millis(40 + randomness.next_u64("kill") % 200);
-        let killer = std::thread::spawn(move || {
-            std::thread::sleep(life);
-            child.kill().unwrap();
-            child.wait().unwrap();
-        });
+        // Killed as soon as so many were acknowledged, in the middle of others.
+        let kill_at = 1 + randomness.next_u64("kill") % 200;
+        let mut told = 0;
         for line in lines.lines().map_while(Result::ok) {
             let words: Vec<&str> = line.split(' ').collect();
             // The last line may be cut by the kill: what was not told whole was not acknowledged.
@@ -106,17 +114,37 @@ fn what_was_acknowledged_survives_twenty_kills() {
                 && let (Ok(writer), Ok(number)) = (writer.parse(), number.parse())
             {
                 acknowledged.insert(writer, number);
+                told += 1;
+                if told == kill_at {
+                    child.kill().unwrap();
+                }
             }
         }
-        killer.join().unwrap();
-        check(&path, &acknowledged, round);
+        child.wait().unwrap();
+        let opening = std::time::Instant::now();
+        let engine = open(&path);
+        longest = longest.max(opening.elapsed());
+        check(&engine, &acknowledged, round);
     }
-    assert!(acknowledged.values().sum::<u64>() > u64::from(ROUNDS), "{acknowledged:?}");
-    println!("acknowledged by writer: {acknowledged:?}");
+    assert!(acknowledged.values().sum::<u64>() > u64::from(rounds), "{acknowledged:?}");
+    println!(
+        "{rounds} kills; acknowledged by writer: {acknowledged:?}; the longest recovery took {longest:?}"
+    );
 }
 
-fn check(path: &str, acknowledged: &BTreeMap<u64, u64>, round: u32) {
+/// Records that are there before, so that there is something to recover.
+fn fill(path: &str, records: u64) {
     let engine = open(path);
+    for begin in (0..records).step_by(5_000) {
+        let transaction = engine.begin().unwrap();
+        for number in begin..(begin + 5_000).min(records) {
+            transaction.set(format!("before/{number:012}").as_bytes(), &[7; 100]);
+        }
+        block_on(transaction.commit()).unwrap();
+    }
+}
+
+fn check(engine: &EmbeddedEngine, acknowledged: &BTreeMap<u64, u64>, round: u32) {
     let transaction = engine.begin().unwrap();
     let read = |key: &[u8]| block_on(transaction.get(key, Isolation::Snapshot)).unwrap();
     let number = |key: &[u8]| read(key).map_or(0, |bytes| u64::from_le_bytes(bytes[..].try_into().unwrap()));

@@ -36,10 +36,23 @@ impl KeyRange {
     pub fn intersects(&self, other: &KeyRange) -> bool {
         self.begin < other.end && other.begin < self.end && !self.is_empty() && !other.is_empty()
     }
+
+    /// The same keys in as few ranges as possible, ascending: those that meet or touch are made one.
+    pub fn merged(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
+        ranges.sort();
+        let mut merged: Vec<KeyRange> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.begin <= last.end => last.end = last.end.clone().max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        merged
+    }
 }
 
 /// The key right after `key`: `key` with a zero byte appended.
-pub(crate) fn key_after(key: &[u8]) -> Bytes {
+pub fn key_after(key: &[u8]) -> Bytes {
     let mut after = Vec::with_capacity(key.len() + 1);
     after.extend_from_slice(key);
     after.push(0);

@@ -38,7 +38,7 @@ mod versionstamp;
 
 pub use atomic::MutationType;
 pub use bytes::Bytes;
-pub use conflict_range::{ConflictKind, ConflictReport, KeyRange};
+pub use conflict_range::{ConflictKind, ConflictReport, KeyRange, key_after};
 pub use engine::{
     Engine, EngineProfile, Isolation, ReadTransaction, Transaction, TransactionRef, Version, WriteTransaction,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tenantry_core::{Code, Database, PrimaryKey, Query, Record, SchemaDefinition, Tenant};
+use tenantry_core::{Code, Database, PrimaryKey, Query, Record, SchemaDefinition, Tenant, TenantTransaction};
 use tenantry_kv::Engine;
 use tenantry_kv::env::Env;
 
@@ -94,10 +94,23 @@ pub(crate) async fn check(engine: Arc<dyn Engine>, env: Env) -> Result<(), Strin
     Ok(())
 }
 
+/// Every record, page by page.
+async fn all_pages(transaction: &TenantTransaction, query: &Query) -> tenantry_core::Result<Vec<Record>> {
+    let mut records = Vec::new();
+    let mut page = transaction.query(query).await?;
+    loop {
+        records.append(&mut page.records);
+        match page.next {
+            Some(token) => page = transaction.query(&query.clone().after(token)).await?,
+            None => return Ok(records),
+        }
+    }
+}
+
 async fn inconsistency(tenant: &Tenant, name: &str) -> tenantry_core::Result<Option<String>> {
     tenant
         .read(|transaction| async move {
-            let all = transaction.query(&Query::of("item").filter("id >= 0").rows_max(1_000)).await?.records;
+            let all = all_pages(&transaction, &Query::of("item").filter("id >= 0").rows_max(1_000)).await?;
             if let Some(record) = all.iter().find(|record| record.get("owner") != Some(&name.into())) {
                 return Ok(Some(format!("the tenant {name:?} sees {}", record.to_json())));
             }
@@ -112,7 +125,7 @@ async fn inconsistency(tenant: &Tenant, name: &str) -> tenantry_core::Result<Opt
             }
             for group in 0..GROUPS as i64 {
                 let query = Query::of("item").filter(format!("group == {group}")).rows_max(1_000);
-                let found = transaction.query(&query).await?.records;
+                let found = all_pages(&transaction, &query).await?;
                 let mut found: Vec<String> =
                     found.iter().map(|record| record.to_json().to_string()).collect();
                 let mut expected = by_group.remove(&group).unwrap_or_default();
@@ -134,7 +147,7 @@ async fn inconsistency(tenant: &Tenant, name: &str) -> tenantry_core::Result<Opt
             }
             for (code, count) in codes {
                 let query = Query::of("item").filter(format!("code == {code:?}")).rows_max(1_000);
-                let found = transaction.query(&query).await?.records.len() as u64;
+                let found = all_pages(&transaction, &query).await?.len() as u64;
                 if count != 1 || found != 1 {
                     return Ok(Some(format!(
                         "the code {code:?} is there {count} times, its index says {found}"

@@ -458,7 +458,7 @@ impl Simulation {
     fn crash(&mut self, opened: Option<Opened>) -> std::result::Result<(), String> {
         self.cut_power();
         drop(opened);
-        if self.faults.percent(35) {
+        if self.faults.percent(50) {
             let after = 1 + self.faults.below(40);
             self.disk.end_power_after(after);
             if let Ok(mut opened) = self.open_once() {

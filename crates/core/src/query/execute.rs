@@ -71,13 +71,18 @@ async fn in_order(
     let mut last = None;
     // One more than the page holds, to know whether there are more; where the filter drops much, more and more at a time.
     let mut step = (query.rows_max + 1).min(STEP_ROWS_MAX);
+    let buggify = &scan.transaction.tenant().database.inner.env.buggify;
+    let scanned_max = if buggify.fires("query: a page ends early") { 1 } else { SCANNED_MAX };
+    if buggify.fires("query: one entry at a time") {
+        step = 1;
+    }
     loop {
         let entries = scan.step(step).await?;
         let loads = scan.load(&entries)?;
         for (entry, load) in entries.iter().zip(loads) {
             if page.records.len() == query.rows_max
                 || size_bytes >= PAGE_SIZE_BYTES
-                || page.explanation.scanned >= SCANNED_MAX
+                || page.explanation.scanned >= scanned_max
             {
                 return Ok(last);
             }

@@ -57,12 +57,13 @@ pub(crate) trait OrderedMap: Send + Sync {
     /// 10001 naming the place of the first damage; 1510.
     fn check(&self) -> Result<u64>;
 
-    /// Does one piece of the work that keeps reads fast and files small; false if there is none to do. Reads go on meanwhile.
+    /// Does one piece of the work that keeps reads fast and files small; false if there is none to do, or none that `room_bytes` of the disk suffice for. Reads
+    /// go on meanwhile.
     ///
     /// # Errors
     ///
     /// As [`apply`](OrderedMap::apply).
-    fn maintain(&self) -> Result<bool> {
+    fn maintain(&self, _room_bytes: u64) -> Result<bool> {
         Ok(false)
     }
 

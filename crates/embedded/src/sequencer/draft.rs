@@ -102,7 +102,7 @@ impl Draft {
                         }
                         Some(value) => self.write(Write::Set { key, value }),
                         None => {
-                            let end = crate::window::key_after(&key);
+                            let end = tenantry_kv::key_after(&key);
                             self.write(Write::ClearRange { begin: key, end });
                         }
                     }

@@ -361,26 +361,13 @@ impl Transaction for EmbeddedTransaction {
                 state.write_conflicts.iter().cloned().chain(stamped).collect()
             }
         };
-        KvFuture::ready(Ok(merged(ranges)))
+        KvFuture::ready(Ok(KeyRange::merged(ranges)))
     }
 }
 
 fn stamped_keys(state: &State, stamp: Versionstamp) -> Vec<KeyRange> {
     let fill = |key: &Bytes| VersionstampOffset::parse(key).map(|offset| offset.fill(stamp.as_bytes()));
     state.stamped_keys.iter().filter_map(|key| fill(key).ok()).map(|key| KeyRange::of_key(&key)).collect()
-}
-
-/// The ranges sorted, those that meet or touch made one.
-fn merged(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
-    ranges.sort();
-    let mut merged: Vec<KeyRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.begin <= last.end => last.end = last.end.clone().max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 impl EmbeddedTransaction {
@@ -445,7 +432,7 @@ impl EmbeddedTransaction {
         let request = CommitRequest {
             read_version: state.read_version,
             mutations: std::mem::take(&mut state.mutations),
-            read_conflicts: merged(state.read_conflicts.clone()),
+            read_conflicts: KeyRange::merged(state.read_conflicts.clone()),
             write_conflicts: state.write_conflicts.clone(),
             reports_conflicts: state.options.reports_conflicts,
             is_lock_aware: state.options.is_lock_aware,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{KeyRange, MutationType};
 
-use crate::window::key_after;
+use tenantry_kv::key_after;
 
 /// What is known of a key that the transaction wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]

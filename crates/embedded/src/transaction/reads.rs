@@ -12,7 +12,7 @@ use super::overlay::{Found, KeyState};
 use super::state::{State, over_long};
 use super::view::View;
 use crate::seam::Snapshots;
-use crate::window::key_after;
+use tenantry_kv::key_after;
 
 /// What a row counts towards a byte limit beside its key and value.
 const ROW_OVERHEAD_BYTES: usize = 8;

@@ -36,7 +36,7 @@ fn visit_rows(
         }
         counted += rows.len();
         match rows.last() {
-            Some(last) if has_more => begin = crate::window::key_after(&last.key),
+            Some(last) if has_more => begin = tenantry_kv::key_after(&last.key),
             _ => break,
         }
     }

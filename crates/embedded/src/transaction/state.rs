@@ -17,7 +17,7 @@ use super::options::Options;
 use super::overlay::{Overlay, point};
 use crate::reply::Sender;
 use crate::seam::{Mutation, WatchTicket};
-use crate::window::key_after;
+use tenantry_kv::key_after;
 
 /// Where a transaction is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -145,7 +145,7 @@ impl View<'_> {
             // The step covers the range up to its last row, or all of it.
             let (from, to) = match (&last, reverse) {
                 (None, _) => (begin.clone(), end.clone()),
-                (Some(last), false) => (begin.clone(), crate::window::key_after(last)),
+                (Some(last), false) => (begin.clone(), tenantry_kv::key_after(last)),
                 (Some(last), true) => (last.clone(), end.clone()),
             };
             if merge(rows.drain(..), overlay, &from, &to, reverse, visit) == Ended::Stopped {

@@ -16,7 +16,7 @@ use std::ops::Bound;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use tenantry_kv::{KeyRange, Version};
+use tenantry_kv::{KeyRange, Version, key_after};
 
 use crate::seam::{Batch, Write};
 use clears::Clears;
@@ -234,14 +234,6 @@ fn newest(
 /// Whether the range from `begin` to `end` holds the key `begin` alone.
 pub(crate) fn is_point(begin: &[u8], end: &[u8]) -> bool {
     end.split_last().is_some_and(|(last, rest)| *last == 0 && rest == begin)
-}
-
-/// `key` with a zero byte appended: the next key.
-pub(crate) fn key_after(key: &[u8]) -> Bytes {
-    let mut after = Vec::with_capacity(key.len() + 1);
-    after.extend_from_slice(key);
-    after.push(0);
-    after.into()
 }
 
 #[cfg(test)]

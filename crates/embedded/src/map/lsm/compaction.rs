@@ -110,6 +110,11 @@ impl Job {
         self.runs.iter().flatten()
     }
 
+    /// What it writes at most.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.inputs().map(|table| table.info.size_bytes).sum()
+    }
+
     /// A single table that nothing has to be merged with, on its way down.
     fn is_move(&self) -> bool {
         matches!(self.target, Target::Level(_))
@@ -182,7 +187,13 @@ impl<'a> Output<'a> {
         for table in job.inputs().filter(|table| table.info.clears && !job.is_lowest) {
             cleared.extend_from_slice(table.directory()?.cleared());
         }
-        Ok(Output { tables, size_bytes_max, cleared: merged(cleared), writer: None, done: Vec::new() })
+        Ok(Output {
+            tables,
+            size_bytes_max,
+            cleared: KeyRange::merged(cleared),
+            writer: None,
+            done: Vec::new(),
+        })
     }
 
     fn writer(&mut self) -> Result<&mut TableWriter> {
@@ -223,17 +234,4 @@ impl<'a> Output<'a> {
         }
         Ok(())
     }
-}
-
-/// The ranges sorted, those that meet or touch made one.
-fn merged(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
-    ranges.sort();
-    let mut merged: Vec<KeyRange> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.begin <= last.end => last.end = last.end.clone().max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }

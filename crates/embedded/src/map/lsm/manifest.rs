@@ -41,12 +41,12 @@ pub(super) fn read(tables: &Arc<Tables>) -> Result<Option<Levels>> {
     decode(&bytes, tables).map(Some).ok_or_else(|| tables.damaged(NAME, 0, "the manifest is damaged"))
 }
 
-/// Makes `levels` what the next opening finds. The tables' own names are durable before.
+/// Writes what says `levels` beside the manifest, and makes the tables' names durable. Until [`take_effect`] the manifest is the one before.
 ///
 /// # Errors
 ///
 /// 10002, 1510.
-pub(super) fn write(tables: &Tables, levels: &Levels) -> Result<()> {
+pub(super) fn prepare(tables: &Tables, levels: &Levels) -> Result<()> {
     let bytes = encode(levels, tables.next_number.load(Ordering::Acquire));
     let directory = &tables.directory;
     // Never over what a crash left under this name.
@@ -54,11 +54,18 @@ pub(super) fn write(tables: &Tables, levels: &Levels) -> Result<()> {
     let file = directory.open(NEXT_NAME, true)?;
     file.write_at(0, &bytes)?;
     file.sync_data()?;
-    directory.sync()?;
-    directory.rename(NEXT_NAME, NAME)?;
-    directory.sync()?;
     tables.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    Ok(())
+    directory.sync()
+}
+
+/// Makes what was prepared the manifest. If it fails, either may be.
+///
+/// # Errors
+///
+/// 1510.
+pub(super) fn take_effect(tables: &Tables) -> Result<()> {
+    tables.directory.rename(NEXT_NAME, NAME)?;
+    tables.directory.sync()
 }
 
 fn encode(levels: &Levels, next_number: u64) -> Vec<u8> {

@@ -51,7 +51,8 @@ impl LsmMap {
         let levels = match manifest::read(&tables)? {
             Some(levels) => levels,
             None if creates => {
-                manifest::write(&tables, &Levels::default())?;
+                manifest::prepare(&tables, &Levels::default())?;
+                manifest::take_effect(&tables)?;
                 Levels::default()
             }
             None => return Err(tables.damaged("map", 0, "the manifest is missing")),
@@ -64,15 +65,25 @@ impl LsmMap {
 
     /// Makes `next` the state, on disk first.
     fn install(&self, next: Levels) -> Result<()> {
-        manifest::write(&self.tables, &next)?;
+        if let Err(error) = manifest::prepare(&self.tables, &next) {
+            // Most likely there was no room: what was written for it is not left lying there.
+            supersede(&next, &self.levels.load());
+            return Err(error);
+        }
+        manifest::take_effect(&self.tables)?;
         let next = Arc::new(next);
         let old = self.levels.swap(next.clone());
-        for table in old.tables() {
-            if !next.tables().any(|kept| Arc::ptr_eq(kept, table)) {
-                table.supersede();
-            }
-        }
+        supersede(&old, &next);
         Ok(())
+    }
+}
+
+/// Supersedes the tables of `old` that `kept` does not have.
+fn supersede(old: &Levels, kept: &Levels) {
+    for table in old.tables() {
+        if !kept.tables().any(|kept| Arc::ptr_eq(kept, table)) {
+            table.supersede();
+        }
     }
 }
 
@@ -119,10 +130,13 @@ impl OrderedMap for LsmMap {
         self.install(next)
     }
 
-    fn maintain(&self) -> Result<bool> {
+    fn maintain(&self, room_bytes: u64) -> Result<bool> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let levels = self.levels.load_full();
         let Some(job) = compaction::choose(&levels, &self.tables.settings) else { return Ok(false) };
+        if job.size_bytes() > room_bytes {
+            return Ok(false);
+        }
         self.install(job.run(&levels, &self.tables)?)?;
         Ok(true)
     }
@@ -241,7 +255,7 @@ mod tests {
                 let change = random.change(step);
                 map.apply(&change).unwrap();
                 model.apply(&change).unwrap();
-                while random.below(3) > 0 && map.maintain().unwrap() {}
+                while random.below(3) > 0 && map.maintain(u64::MAX).unwrap() {}
                 if random.below(10) == 0 {
                     map = open(temporary.path(), settings.clone()).unwrap();
                 }
@@ -263,7 +277,7 @@ mod tests {
                 );
                 deepest = deepest.max(map.levels.load().sorted.len());
             }
-            while map.maintain().unwrap() {}
+            while map.maintain(u64::MAX).unwrap() {}
             assert_eq!(
                 rows(&map, b"", b"\xff", false, usize::MAX),
                 rows(&model, b"", b"\xff", false, usize::MAX)
@@ -294,7 +308,7 @@ mod tests {
         let keys = (0..1_000u32)
             .map(|number| (Bytes::from(number.to_be_bytes().to_vec()), Some(Bytes::from_static(b"v"))));
         map.apply(&Change { keys: keys.collect(), ..Change::default() }).unwrap();
-        while map.maintain().unwrap() {}
+        while map.maintain(u64::MAX).unwrap() {}
         let all = KeyRange::new(Bytes::new(), Bytes::from_static(b"\xff"));
         map.apply(&Change { cleared: vec![all], ..Change::default() }).unwrap();
         assert_eq!(map.figures().tables, 1);

@@ -21,12 +21,11 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use tenantry_kv::env::{Directory, File};
 use tenantry_kv::seeded_faults::{Fault, is_active};
-use tenantry_kv::{Error, ErrorCode, KeyRange, Result};
+use tenantry_kv::{Error, ErrorCode, KeyRange, Result, key_after};
 
 use super::block::{Block, BlockBuilder, CHECKSUM_SIZE, seal, unseal};
 use super::filter;
 use crate::settings::MapSettings;
-use crate::window::key_after;
 
 /// How many bytes are collected before they are written, and read at once where everything is read.
 const CHUNK_SIZE: usize = 256 << 10;

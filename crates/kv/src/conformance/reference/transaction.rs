@@ -979,21 +979,8 @@ impl Transaction for ReferenceTransaction {
                 ranges
             }
         };
-        KvFuture::ready(Ok(merged(ranges)))
+        KvFuture::ready(Ok(KeyRange::merged(ranges)))
     }
-}
-
-/// The same keys in as few ranges as possible.
-fn merged(mut ranges: Vec<KeyRange>) -> Vec<KeyRange> {
-    ranges.sort();
-    let mut merged: Vec<KeyRange> = Vec::new();
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if range.begin <= last.end => last.end = last.end.clone().max(range.end),
-            _ => merged.push(range),
-        }
-    }
-    merged
 }
 
 impl ReferenceTransaction {
@@ -1047,7 +1034,7 @@ impl ReferenceTransaction {
             false => state.read_conflicts.clone(),
         };
         // What is reported are whole ranges of the merged ones.
-        let reads = merged(reads);
+        let reads = KeyRange::merged(reads);
         let mut store = self.shared.lock();
         let later = store.commits.iter().filter(|(version, _)| *version > read_version);
         let writes: Vec<&KeyRange> = later.flat_map(|(_, writes)| writes).collect();
