@@ -1,9 +1,10 @@
 //! A process that is killed under load, again and again: every acknowledged transaction is whole afterwards, and no other is there by half.
 //!
-//! More rounds, over a million records that are there before, in release:
+//! More rounds, over a million records that are there before, in release; and fewer, with the log as long as it gets:
 //!
 //! ```sh
 //! TENANTRY_KILL_ROUNDS=200 TENANTRY_KILL_RECORDS=1000000 cargo test --release -p tenantry-embedded --test kill -- --nocapture
+//! TENANTRY_KILL_ROUNDS=20 TENANTRY_KILL_RECORDS=1000000 TENANTRY_KILL_ACKNOWLEDGED=20000 cargo test --release -p tenantry-embedded --test kill -- --nocapture
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -27,20 +28,26 @@ use tenantry_kv::{Engine, Isolation, MutationType, RangeRequest};
 const CHILD_PATH: &str = "TENANTRY_KILL_TEST_PATH";
 const ROUNDS: &str = "TENANTRY_KILL_ROUNDS";
 const RECORDS: &str = "TENANTRY_KILL_RECORDS";
+/// After how many acknowledgements a round ends at the latest.
+const ACKNOWLEDGED: &str = "TENANTRY_KILL_ACKNOWLEDGED";
+/// Whether this round has the settings that an application has.
+const USUAL_SETTINGS: &str = "TENANTRY_KILL_TEST_USUAL_SETTINGS";
 const WRITERS: u64 = 4;
 const KEYS_PER_TRANSACTION: u8 = 5;
 
-fn settings() -> Settings {
+fn settings(are_usual: bool) -> Settings {
     let mut settings = Settings::default();
-    // Small enough that the log changes files and the map is written in every round.
-    settings.log_segment_size_bytes = 256 << 10;
-    settings.log_size_bytes_max = 512 << 10;
     settings.free_space_reserve_bytes = 0;
+    if !are_usual {
+        // Small enough that the log changes files and the map is written in every round.
+        settings.log_segment_size_bytes = 256 << 10;
+        settings.log_size_bytes_max = 512 << 10;
+    }
     settings
 }
 
-fn open(path: &str) -> EmbeddedEngine {
-    EmbeddedEngine::open(path, settings(), tenantry_env::system()).unwrap()
+fn open(path: &str, settings_are_usual: bool) -> EmbeddedEngine {
+    EmbeddedEngine::open(path, settings(settings_are_usual), tenantry_env::system()).unwrap()
 }
 
 fn key(writer: u64, number: u64, part: u8) -> Vec<u8> {
@@ -52,7 +59,7 @@ fn key(writer: u64, number: u64, part: u8) -> Vec<u8> {
 #[ignore = "the killed process itself, started by the test below"]
 fn killed_process() {
     let Ok(path) = std::env::var(CHILD_PATH) else { return };
-    let engine = Arc::new(open(&path));
+    let engine = Arc::new(open(&path, std::env::var(USUAL_SETTINGS).is_ok()));
     let writers: Vec<_> = (0..WRITERS)
         .map(|writer| {
             let engine = engine.clone();
@@ -89,6 +96,7 @@ fn killed_process() {
 fn what_was_acknowledged_survives_twenty_kills() {
     let setting = |name: &str, usual: u64| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
     let rounds = u32::try_from(setting(ROUNDS, 20)).unwrap();
+    let acknowledged_max = setting(ACKNOWLEDGED, 200);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db").to_str().unwrap().to_owned();
     fill(&path, setting(RECORDS, 0));
@@ -96,16 +104,18 @@ fn what_was_acknowledged_survives_twenty_kills() {
     let mut acknowledged: BTreeMap<u64, u64> = BTreeMap::new();
     let mut longest = Duration::ZERO;
     for round in 0..rounds {
+        let settings_are_usual = round % 2 == 1;
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "killed_process", "--ignored", "--nocapture"])
             .env(CHILD_PATH, &path)
+            .envs(settings_are_usual.then_some((USUAL_SETTINGS, "1")))
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap());
         // Killed as soon as so many were acknowledged, in the middle of others.
-        let kill_at = 1 + randomness.next_u64("kill") % 200;
+        let kill_at = 1 + randomness.next_u64("kill") % acknowledged_max;
         let mut told = 0;
         for line in lines.lines().map_while(Result::ok) {
             let words: Vec<&str> = line.split(' ').collect();
@@ -122,7 +132,7 @@ fn what_was_acknowledged_survives_twenty_kills() {
         }
         child.wait().unwrap();
         let opening = std::time::Instant::now();
-        let engine = open(&path);
+        let engine = open(&path, settings_are_usual);
         longest = longest.max(opening.elapsed());
         check(&engine, &acknowledged, round);
     }
@@ -134,7 +144,7 @@ fn what_was_acknowledged_survives_twenty_kills() {
 
 /// Records that are there before, so that there is something to recover.
 fn fill(path: &str, records: u64) {
-    let engine = open(path);
+    let engine = open(path, true);
     for begin in (0..records).step_by(5_000) {
         let transaction = engine.begin().unwrap();
         for number in begin..(begin + 5_000).min(records) {
@@ -190,11 +200,11 @@ fn check(engine: &EmbeddedEngine, acknowledged: &BTreeMap<u64, u64>, round: u32)
 fn a_second_process_is_told_the_owner() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("db").to_str().unwrap().to_owned();
-    let engine = open(&path);
-    let refused = EmbeddedEngine::open(&path, settings(), tenantry_env::system()).unwrap_err();
+    let engine = open(&path, false);
+    let refused = EmbeddedEngine::open(&path, settings(false), tenantry_env::system()).unwrap_err();
     assert_eq!(refused.code(), tenantry_kv::ErrorCode::DATABASE_IN_USE);
     assert!(refused.detail().unwrap().contains(&std::process::id().to_string()), "{refused}");
     engine.close();
     drop(engine);
-    drop(open(&path));
+    drop(open(&path, false));
 }
