@@ -26,6 +26,7 @@
 mod disk;
 mod driver;
 mod engine;
+mod key;
 mod log;
 mod map;
 mod reply;

@@ -26,7 +26,7 @@ pub struct Settings {
     pub durability: Durability,
     /// The memory for pages of the map, in bytes. Default 128 MiB; at least 1 MiB.
     pub cache_size_bytes: usize,
-    /// The memory for recent versions, in bytes. Default 256 MiB; at least 1 MiB. At this bound the oldest versions leave before their five
+    /// The memory for recent versions, in bytes. Default 320 MiB; at least 1 MiB. At this bound the oldest versions leave before their five
     /// seconds are over, and writers wait for the map.
     pub window_size_bytes_max: usize,
     /// The size of one file of the log, in bytes. Default 16 MiB; from 64 KiB to 1 GiB.
@@ -73,7 +73,7 @@ impl Default for Settings {
         Settings {
             durability: Durability::Synced,
             cache_size_bytes: 128 << 20,
-            window_size_bytes_max: 256 << 20,
+            window_size_bytes_max: 320 << 20,
             log_segment_size_bytes: 16 << 20,
             log_size_bytes_max: 48 << 20,
             free_space_reserve_bytes: 128 << 20,

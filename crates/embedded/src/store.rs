@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Error, ErrorCode, KeyValue, Result, Version};
 
+use crate::key::Key;
 use crate::map::{Applied, Change, Figures, OrderedMap};
 use crate::seam::{Batch, ScanLimit, Snapshots, Write};
 use crate::stats::{Counters, count};
@@ -17,9 +18,9 @@ use crate::window::{Excerpt, Known, Window};
 const EXCERPT_STEPS_EXTRA: usize = 16;
 const EXCERPT_STEPS_MAX: usize = 1_024;
 /// What a write takes in memory beside its bytes: in the batch, in the window and in the resolver.
-const WRITE_OVERHEAD_BYTES: u64 = 200;
+const WRITE_OVERHEAD_BYTES: u64 = 320;
 /// About how many bytes of writes one change of the map takes.
-const CHANGE_SIZE_BYTES: u64 = 32 << 20;
+const CHANGE_SIZE_BYTES: u64 = 48 << 20;
 
 /// The window and the map.
 pub(crate) struct Store {
@@ -116,7 +117,7 @@ impl Store {
         let oldest = self.oldest();
         let mut change = Change::default();
         let mut size_bytes = 0;
-        let due: Vec<Arc<Batch>> = {
+        let due = {
             let pending = self.lock();
             let due = pending.iter().take_while(|pending| {
                 let is_old = pending.batch.version <= oldest || is_active(Fault::MapAheadOfReaders);
@@ -127,18 +128,16 @@ impl Store {
             let due: Vec<_> = due.map(|pending| (pending.sequence, pending.batch.clone())).collect();
             drop(pending);
             due.iter().for_each(|(sequence, batch)| change.add(batch, *sequence));
-            due.into_iter().map(|(_, batch)| batch).collect()
+            due.len()
         };
-        if due.is_empty() {
+        if due == 0 {
             return Ok(None);
         }
         self.map.apply(&change)?;
         self.window.raise_floor(change.applied.version);
-        for batch in &due {
-            self.window.forget(batch);
-        }
+        self.window.forget(change.keys.keys().chain(&change.covered), change.applied.version);
         self.window.forget_clears(change.applied.version);
-        self.lock().drain(..due.len());
+        self.lock().drain(..due);
         self.size_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
         count(&self.counters.map_changes);
         Ok(Some(change.applied))
@@ -227,7 +226,7 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn peek(&self) -> Option<&'a (Bytes, Option<Bytes>)> {
+    fn peek(&self) -> Option<&'a (Key, Option<Bytes>)> {
         let keys = &self.excerpt.keys;
         let index = if self.reverse { keys.len().checked_sub(self.next + 1)? } else { self.next };
         keys.get(index)
@@ -237,7 +236,7 @@ impl<'a> Merge<'a> {
     fn advance(&mut self, key: Option<&[u8]>) -> bool {
         while let Some((known, value)) = self.peek() {
             if let Some(key) = key {
-                let order = if self.reverse { key.cmp(known) } else { known.as_ref().cmp(key) };
+                let order = if self.reverse { key.cmp(known) } else { (**known).cmp(key) };
                 match order {
                     std::cmp::Ordering::Greater => return false,
                     std::cmp::Ordering::Equal => return true,

@@ -7,6 +7,8 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use tenantry_kv::Result;
 
+use crate::key::Key;
+
 use super::{Applied, Change, OrderedMap, Visit};
 
 /// How many keys come or go under one hold of the lock.
@@ -14,7 +16,7 @@ const KEYS_PER_HOLD: usize = 64;
 
 #[derive(Default)]
 struct State {
-    keys: BTreeMap<Bytes, Bytes>,
+    keys: BTreeMap<Key, Bytes>,
     applied: Applied,
 }
 
@@ -58,7 +60,7 @@ impl OrderedMap for MemoryMap {
             loop {
                 let mut state = self.write();
                 let bounds = (Bound::Included(range.begin.as_ref()), Bound::Excluded(range.end.as_ref()));
-                let gone: Vec<Bytes> = state
+                let gone: Vec<Key> = state
                     .keys
                     .range::<[u8], _>(bounds)
                     .take(KEYS_PER_HOLD)

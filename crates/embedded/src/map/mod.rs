@@ -12,6 +12,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 use tenantry_kv::{KeyRange, Result, Version};
 
+use crate::key::Key;
 use crate::seam::{Batch, Write};
 
 pub(crate) use lsm::LsmMap;
@@ -99,7 +100,9 @@ pub(crate) struct Change {
     /// Ranges in which every key goes, but for those in `keys`. Ascending and disjoint.
     pub(crate) cleared: Vec<KeyRange>,
     /// Keys with their value, or `None` to remove them.
-    pub(crate) keys: BTreeMap<Bytes, Option<Bytes>>,
+    pub(crate) keys: BTreeMap<Key, Option<Bytes>>,
+    /// Keys that were written and then cleared by a range: they are not in `keys`.
+    pub(crate) covered: Vec<Key>,
     /// Where the map stands afterwards.
     pub(crate) applied: Applied,
 }
@@ -110,10 +113,10 @@ impl Change {
         for write in &batch.writes {
             match write {
                 Write::Set { key, value } => {
-                    self.keys.insert(key.clone(), Some(value.clone()));
+                    self.keys.insert(key.into(), Some(value.clone()));
                 }
                 Write::ClearRange { begin, end } if crate::window::is_point(begin, end) => {
-                    self.keys.insert(begin.clone(), None);
+                    self.keys.insert(begin.into(), None);
                 }
                 Write::ClearRange { begin, end } => self.clear(begin, end),
             }
@@ -126,10 +129,11 @@ impl Change {
             return;
         }
         let inside = (Bound::Included(begin.as_ref()), Bound::Excluded(end.as_ref()));
-        let gone: Vec<Bytes> = self.keys.range::<[u8], _>(inside).map(|(key, _)| key.clone()).collect();
-        for key in gone {
-            self.keys.remove(&key);
+        let gone: Vec<Key> = self.keys.range::<[u8], _>(inside).map(|(key, _)| key.clone()).collect();
+        for key in &gone {
+            self.keys.remove(key);
         }
+        self.covered.extend(gone);
         let mut merged = KeyRange::new(begin.clone(), end.clone());
         // Ranges that touch the new one melt into it; the list stays ascending and disjoint.
         let first = self.cleared.partition_point(|range| range.end < merged.begin);

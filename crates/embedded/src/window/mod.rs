@@ -12,12 +12,14 @@
 mod clears;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as BTreeEntry;
 use std::ops::Bound;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tenantry_kv::{KeyRange, Version, key_after};
 
+use crate::key::Key;
 use crate::seam::{Batch, Write};
 use clears::Clears;
 
@@ -37,7 +39,7 @@ pub(crate) enum Known {
 #[derive(Debug, Default)]
 pub(crate) struct Excerpt {
     /// Keys written in the window, ascending, with their state.
-    pub(crate) keys: Vec<(Bytes, Option<Bytes>)>,
+    pub(crate) keys: Vec<(Key, Option<Bytes>)>,
     /// Ranges cleared in the window, ascending and disjoint; `keys` inside them were set later.
     pub(crate) cleared: Vec<KeyRange>,
     /// How far the excerpt reaches: the whole range, or (if it was too long) only up to here, exclusive.
@@ -46,11 +48,36 @@ pub(crate) struct Excerpt {
 
 #[derive(Default)]
 struct State {
-    /// For each key the versions at which it changed, ascending.
-    keys: BTreeMap<Bytes, Vec<(Version, Option<Bytes>)>>,
+    keys: BTreeMap<Key, Chain>,
     clears: Clears,
     /// Up to here the map knows everything: what is still entered at or below it counts no more.
     floor: Version,
+}
+
+/// A change of a key: the version, and the value that it has from then on.
+type Entry = (Version, Option<Bytes>);
+
+/// The changes of a key. Most have one.
+struct Chain {
+    newest: Entry,
+    /// Ascending.
+    older: Vec<Entry>,
+}
+
+impl Chain {
+    /// Enters a change at `version`, which is not older than the newest.
+    fn enter(&mut self, version: Version, value: Option<Bytes>) {
+        let replaced = std::mem::replace(&mut self.newest, (version, value));
+        if replaced.0 != version {
+            self.older.push(replaced);
+        }
+    }
+
+    /// The newest change not after `version`, and after `floor`.
+    fn newest(&self, version: Version, floor: Version) -> Option<&Entry> {
+        let mut entries = std::iter::once(&self.newest).chain(self.older.iter().rev());
+        entries.find(|(at, _)| *at <= version).filter(|(at, _)| *at > floor)
+    }
 }
 
 /// The version window.
@@ -67,13 +94,14 @@ impl Window {
             for write in writes {
                 state.enter(batch.version, write);
             }
+            RwLockWriteGuard::unlock_fair(state);
         }
     }
 
     /// What is known of `key` at `version`.
     pub(crate) fn get(&self, key: &[u8], version: Version) -> Known {
         let state = self.read();
-        let entry = state.keys.get(key).and_then(|chain| newest(chain, version, state.floor));
+        let entry = state.keys.get(key).and_then(|chain| chain.newest(version, state.floor));
         match (entry, state.clears.newest(key, version, state.floor)) {
             (Some((at, value)), Some(cleared)) if *at >= cleared => Known::State(value.clone()),
             (_, Some(_)) => Known::State(None),
@@ -99,13 +127,13 @@ impl Window {
         }
         let range = (Bound::Included(begin), Bound::Excluded(end));
         let mut steps = 0;
-        let mut look = |key: &Bytes, chain: &Vec<(Version, Option<Bytes>)>, excerpt: &mut Excerpt| {
+        let mut look = |key: &Key, chain: &Chain, excerpt: &mut Excerpt| {
             if steps >= steps_max {
                 return false;
             }
             steps += 1;
             let cleared = state.clears.newest(key, version, state.floor);
-            match newest(chain, version, state.floor) {
+            match chain.newest(version, state.floor) {
                 Some((at, value)) if cleared.is_none_or(|cleared| *at >= cleared) => {
                     excerpt.keys.push((key.clone(), value.clone()));
                 }
@@ -119,7 +147,7 @@ impl Window {
             state.keys.range::<[u8], _>(range).find(|(key, chain)| !look(key, chain, &mut excerpt))
         };
         // Reverse excerpts that were cut reach down to, and without, the key that was not looked at: its successor is the begin.
-        let stopped = stopped.map(|(key, _)| key.clone());
+        let stopped = stopped.map(|(key, _)| key.to_bytes());
         if reverse {
             excerpt.keys.reverse();
         }
@@ -139,19 +167,13 @@ impl Window {
         state.floor = state.floor.max(version);
     }
 
-    /// Forgets what a batch wrote, once the map has it and the floor is raised.
-    pub(crate) fn forget(&self, batch: &Batch) {
-        for writes in batch.writes.chunks(WRITES_PER_HOLD) {
+    /// Forgets what was written to `keys` up to `version`, once the map has it and the floor is raised. Ascending keys go fastest.
+    pub(crate) fn forget<'a>(&self, keys: impl Iterator<Item = &'a Key>, version: Version) {
+        let mut keys = keys.peekable();
+        while keys.peek().is_some() {
             let mut state = self.write();
-            for write in writes {
-                match write {
-                    Write::Set { key, .. } => state.forget_key(key, batch.version),
-                    Write::ClearRange { begin, end } if is_point(begin, end) => {
-                        state.forget_key(begin, batch.version)
-                    }
-                    Write::ClearRange { .. } => {}
-                }
-            }
+            keys.by_ref().take(WRITES_PER_HOLD).for_each(|key| state.forget(key, version));
+            RwLockWriteGuard::unlock_fair(state);
         }
     }
 
@@ -159,7 +181,9 @@ impl Window {
     pub(crate) fn forget_clears(&self, version: Version) {
         let mut from = Bytes::new();
         loop {
-            let next = self.write().clears.forget(version, &from, WRITES_PER_HOLD * 4);
+            let mut state = self.write();
+            let next = state.clears.forget(version, &from, WRITES_PER_HOLD * 4);
+            RwLockWriteGuard::unlock_fair(state);
             match next {
                 Some(next) => from = next,
                 None => return,
@@ -174,11 +198,11 @@ impl Window {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+        self.state.write()
     }
 }
 
@@ -191,10 +215,8 @@ impl State {
                 // What the same version set before the clear is gone; what it sets later will stand over the clear.
                 let range = (Bound::Included(begin.as_ref()), Bound::Excluded(end.as_ref()));
                 for (_, chain) in self.keys.range_mut::<[u8], _>(range) {
-                    if let Some((at, value)) = chain.last_mut()
-                        && *at == version
-                    {
-                        *value = None;
+                    if chain.newest.0 == version {
+                        chain.newest.1 = None;
                     }
                 }
                 self.clears.enter(begin, end, version);
@@ -203,32 +225,23 @@ impl State {
     }
 
     fn enter_key(&mut self, key: &Bytes, version: Version, value: Option<Bytes>) {
-        let chain = match self.keys.get_mut(key.as_ref()) {
-            Some(chain) => chain,
-            None => self.keys.entry(key.clone()).or_default(),
-        };
-        match chain.last_mut() {
-            Some((at, last)) if *at == version => *last = value,
-            _ => chain.push((version, value)),
-        }
-    }
-
-    fn forget_key(&mut self, key: &Bytes, version: Version) {
-        if let Some(chain) = self.keys.get_mut(key.as_ref()) {
-            chain.retain(|(at, _)| *at > version);
-            if chain.is_empty() {
-                self.keys.remove(key.as_ref());
+        match self.keys.entry(key.into()) {
+            BTreeEntry::Occupied(mut chain) => chain.get_mut().enter(version, value),
+            BTreeEntry::Vacant(place) => {
+                place.insert(Chain { newest: (version, value), older: Vec::new() });
             }
         }
     }
-}
 
-fn newest(
-    chain: &[(Version, Option<Bytes>)],
-    version: Version,
-    floor: Version,
-) -> Option<&(Version, Option<Bytes>)> {
-    chain.iter().rev().find(|(at, _)| *at <= version).filter(|(at, _)| *at > floor)
+    fn forget(&mut self, key: &Key, version: Version) {
+        if let Some(chain) = self.keys.get_mut(&**key) {
+            if chain.newest.0 <= version {
+                self.keys.remove(&**key);
+            } else {
+                chain.older.retain(|(at, _)| *at > version);
+            }
+        }
+    }
 }
 
 /// Whether the range from `begin` to `end` holds the key `begin` alone.
@@ -246,6 +259,19 @@ mod tests {
         Bytes::from(vec![b'k', number])
     }
 
+    fn forget(window: &Window, batches: &[Batch]) {
+        for batch in batches {
+            let keys: Vec<Key> = batch
+                .writes
+                .iter()
+                .map(|write| match write {
+                    Write::Set { key: at, .. } | Write::ClearRange { begin: at, .. } => at.into(),
+                })
+                .collect();
+            window.forget(keys.iter(), batch.version);
+        }
+    }
+
     /// A simulated power cut lost keys, but only now and then: the keys of a batch left the window before its clears did, and a reader in between took an
     /// older clear for the last word on a key that the map had.
     #[test]
@@ -258,7 +284,7 @@ mod tests {
         assert_eq!(window.get(&key(3), 2), Known::State(Some(Bytes::from_static(b"v"))));
         // The map has both, and the keys go first.
         window.raise_floor(2);
-        batches.iter().for_each(|batch| window.forget(batch));
+        forget(&window, &batches);
         assert_eq!(window.get(&key(3), 2), Known::Unknown);
         let excerpt = window.excerpt(&key(0), &key(9), false, 2, 100);
         assert!(excerpt.keys.is_empty() && excerpt.cleared.is_empty(), "{excerpt:?}");
@@ -317,7 +343,7 @@ mod tests {
             batches.iter().for_each(|batch| window.enter(batch));
             let states = model(&batches);
             let forgotten = forgotten.min(batches.len() - 1);
-            batches[..forgotten].iter().for_each(|batch| window.forget(batch));
+            forget(&window, &batches[..forgotten]);
             window.forget_clears(forgotten as Version);
             for version in forgotten..=batches.len() {
                 let state = &states[version];
@@ -339,7 +365,7 @@ mod tests {
                         if reaches.as_ref().is_some_and(|reaches| (at < *reaches) == reverse) {
                             continue;
                         }
-                        let found = match excerpt.keys.iter().find(|(key, _)| *key == at) {
+                        let found = match excerpt.keys.iter().find(|(key, _)| key.to_bytes() == at) {
                             Some((_, value)) => value.clone(),
                             None if excerpt.cleared.iter().any(|range| range.contains(&at)) => None,
                             None => old.get(&at).cloned().flatten(),

@@ -204,7 +204,7 @@ mod tests {
             for _ in 0..self.below(40) {
                 let value =
                     (self.below(4) > 0).then(|| Bytes::from(vec![step as u8; self.below(200) as usize]));
-                change.keys.insert(self.key(), value);
+                change.keys.insert((&self.key()).into(), value);
             }
             change
         }
@@ -305,8 +305,9 @@ mod tests {
         let map =
             open(temporary.path(), MapSettings { recent_size_bytes: 1 << 10, ..MapSettings::default() })
                 .unwrap();
-        let keys = (0..1_000u32)
-            .map(|number| (Bytes::from(number.to_be_bytes().to_vec()), Some(Bytes::from_static(b"v"))));
+        let keys = (0..1_000u32).map(|number| {
+            ((&Bytes::from(number.to_be_bytes().to_vec())).into(), Some(Bytes::from_static(b"v")))
+        });
         map.apply(&Change { keys: keys.collect(), ..Change::default() }).unwrap();
         while map.maintain(u64::MAX).unwrap() {}
         let all = KeyRange::new(Bytes::new(), Bytes::from_static(b"\xff"));
@@ -320,8 +321,9 @@ mod tests {
     fn a_flipped_bit_is_named_or_harmless() {
         let temporary = tempfile::tempdir().unwrap();
         let map = open(temporary.path(), MapSettings::default()).unwrap();
-        let keys = (0..500u32)
-            .map(|number| (Bytes::from(number.to_be_bytes().to_vec()), Some(Bytes::from(vec![7; 40]))));
+        let keys = (0..500u32).map(|number| {
+            ((&Bytes::from(number.to_be_bytes().to_vec())).into(), Some(Bytes::from(vec![7; 40])))
+        });
         map.apply(&Change { keys: keys.collect(), ..Change::default() }).unwrap();
         drop(map);
         let mut random = Random(1);

@@ -29,6 +29,8 @@ use crate::settings::MapSettings;
 
 /// How many bytes are collected before they are written, and read at once where everything is read.
 const CHUNK_SIZE: usize = 256 << 10;
+/// How much of a table is written before it is brought to disk, so that a sync of the log never waits for a whole table.
+const SYNC_AFTER_BYTES: u64 = 2 << 20;
 /// How many files are kept open.
 const OPEN_FILES_MAX: usize = 256;
 const CACHE_SHARDS: usize = 16;
@@ -505,6 +507,7 @@ pub(super) struct TableWriter {
     /// What is to be written, and where.
     buffer: Vec<u8>,
     written: u64,
+    synced: u64,
     /// The directory so far: its blocks.
     places: Vec<u8>,
     blocks: u32,
@@ -532,6 +535,7 @@ impl TableWriter {
             block_key: Vec::new(),
             buffer: Vec::new(),
             written: 0,
+            synced: 0,
             places: Vec::new(),
             blocks: 0,
             hashes: Vec::new(),
@@ -583,6 +587,10 @@ impl TableWriter {
         self.written += self.buffer.len() as u64;
         self.tables.bytes_written.fetch_add(self.buffer.len() as u64, Ordering::Relaxed);
         self.buffer.clear();
+        if self.written - self.synced >= SYNC_AFTER_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.written;
+        }
         Ok(())
     }
 
