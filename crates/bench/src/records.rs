@@ -58,7 +58,7 @@ pub(crate) fn measure(arguments: &Arguments, results: &mut Results) -> Outcome<(
         let engine = database.engine();
         let keys = {
             let transaction = engine.begin()?;
-            let mut next = Some(tenantry_kv::RangeRequest::new(vec![0x15], vec![0xfe]));
+            let mut next = Some(tenantry_kv::RangeRequest::new("", vec![0xfe]));
             let mut keys = Vec::new();
             while let Some(request) = next {
                 let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
