@@ -114,6 +114,7 @@ error_codes! {
     TAG_THROTTLED = 1213, "TagThrottled", Unavailable, "Transactions with this tag are throttled";
     TENANT_BLOCKED = 1223, "ResourceConstrainedThrottled", Unavailable, "The transaction was rejected because of throttling";
     IO_ERROR = 1510, "IoError", Unavailable, "A disk operation failed";
+    NO_CLUSTER_FILE = 1515, "NoClusterFile", Unavailable, "There is no cluster file where one is looked for";
     CLIENT_INVALID_OPERATION = 2000, "ClientInvalidOperation", Invalid, "The request is not valid";
     COMMIT_READ_INCOMPLETE = 2002, "CommitReadIncomplete", Invalid, "The commit was issued with reads outstanding";
     KEY_OUTSIDE_LEGAL_RANGE = 2004, "KeyOutsideLegalRange", Invalid, "A key is outside the legal range";
@@ -129,9 +130,12 @@ error_codes! {
     NO_COMMIT_VERSION = 2021, "NoCommitVersion", Invalid, "The transaction was read-only and has no versionstamp";
     TRANSACTION_READ_ONLY = 2023, "TransactionReadOnly", Invalid, "The transaction may not write";
     MAPPED_RANGE_READS_OWN_WRITES = 2039, "MappedRangeReadsOwnWrites", Invalid, "A mapped range read touches the transaction's own writes";
+    INCOMPATIBLE_PROTOCOL = 2100, "IncompatibleProtocol", Unavailable, "The client library and the cluster speak different protocols";
     TRANSACTION_TOO_LARGE = 2101, "TransactionTooLarge", Limit, "The transaction passes the byte limit";
     KEY_TOO_LARGE = 2102, "KeyTooLarge", Limit, "A key is longer than the limit";
     VALUE_TOO_LARGE = 2103, "ValueTooLarge", Limit, "A value is longer than the limit";
+    CONNECTION_STRING_INVALID = 2104, "ConnectionStringInvalid", Invalid, "The cluster file holds no connection string";
+    TLS_ERROR = 2107, "TlsError", Unavailable, "TLS failed: a certificate, key or authority cannot be used";
     TOO_MANY_TAGS = 2109, "TooManyTags", Limit, "The transaction has too many tags";
     TAG_TOO_LONG = 2110, "TagTooLong", Limit, "A transaction tag is too long";
     SPECIAL_KEYS_CROSS_MODULE_READ = 2112, "SpecialKeysCrossModuleRead", Invalid, "A special-key range read crosses modules";
@@ -161,6 +165,7 @@ error_codes! {
     DIRECTORY_LAYER_MISMATCH = 10_032, "DirectoryLayerMismatch", Invalid, "The directory was created with another layer";
     DIRECTORY_INVALID = 10_033, "DirectoryInvalid", Invalid, "The directory request is not valid";
     DIRECTORY_VERSION = 10_034, "DirectoryVersion", Unavailable, "The directory layer's stored version is not one this build can use";
+    CLIENT_LIBRARY_UNUSABLE = 10_040, "ClientLibraryUnusable", Unavailable, "FoundationDB's client library cannot be used";
 }
 
 impl ErrorCode {

@@ -1,0 +1,215 @@
+//! The engine on a live cluster: everything that the embedded engine passes.
+//!
+//! These tests run when TENANTRY_TEST_FDB_CLUSTER_FILE names a cluster file, and say so when they do not. **They erase everything in that cluster.**
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test"
+)]
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use pollster::block_on;
+use tenantry_foundationdb::{ClientOptions, FoundationDbEngine};
+use tenantry_kv::conformance::{Subject, rules};
+use tenantry_kv::runner::Runner;
+use tenantry_kv::{
+    Engine, Error, ErrorCode, Isolation, MutationType, RangeRequest, StreamingMode, TransactionOption,
+};
+
+const CLUSTER_FILE: &str = "TENANTRY_TEST_FDB_CLUSTER_FILE";
+const LIBRARY: &str = "TENANTRY_FDB_LIBRARY";
+
+/// The tests of this file use the whole cluster, one after the other.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The cluster file and this test's turn; `None`, said plainly, where there is no cluster.
+fn cluster(test: &str) -> Option<(String, MutexGuard<'static, ()>)> {
+    match std::env::var(CLUSTER_FILE) {
+        Ok(path) => Some((path, TURN.lock().unwrap_or_else(PoisonError::into_inner))),
+        Err(_) => {
+            // Past the test harness, which keeps what a passing test prints to itself.
+            let _ = writeln!(std::io::stderr(), "{test} did not run: {CLUSTER_FILE} names no cluster file");
+            None
+        }
+    }
+}
+
+fn options() -> ClientOptions {
+    let mut options = ClientOptions::default();
+    options.library_path = std::env::var(LIBRARY).ok();
+    // Misbehaviour is switched on for all tests of the process if it is for one: a process has one set of options.
+    if let Ok(percent) = std::env::var("TENANTRY_TEST_FDB_BUGGIFY") {
+        let percent = percent.parse().unwrap();
+        options.buggify_percent = Some((100, percent));
+    }
+    options
+}
+
+fn open(cluster_file: &str) -> FoundationDbEngine {
+    FoundationDbEngine::open(Some(cluster_file), &options(), tenantry_env::system()).unwrap()
+}
+
+/// An engine on an empty, unlocked cluster.
+fn emptied(cluster_file: &str) -> FoundationDbEngine {
+    let engine = open(cluster_file);
+    let transaction = engine.begin().unwrap();
+    block_on(async {
+        loop {
+            transaction.set_option(TransactionOption::AccessSystemKeys).unwrap();
+            transaction.set_option(TransactionOption::LockAware).unwrap();
+            transaction.clear(b"\xff/dbLocked");
+            transaction.clear_range(b"", b"\xff");
+            match transaction.commit().await {
+                Ok(()) => break,
+                Err(error) => transaction.on_error(&error).await.unwrap(),
+            }
+        }
+    });
+    engine
+}
+
+#[derive(Debug)]
+struct Live(FoundationDbEngine);
+
+impl Subject for Live {
+    fn engine(&self) -> &dyn Engine {
+        &self.0
+    }
+
+    fn make_too_old(&self) -> bool {
+        std::thread::sleep(Duration::from_millis(7_000));
+        true
+    }
+}
+
+#[test]
+fn every_rule_is_kept() {
+    let Some((cluster_file, _turn)) = cluster("every_rule_is_kept") else { return };
+    let failures = block_on(rules::run(&|| Box::new(Live(emptied(&cluster_file)))));
+    assert!(failures.is_empty(), "{failures:#?}");
+}
+
+#[test]
+fn the_cluster_says_what_it_is() {
+    let Some((cluster_file, _turn)) = cluster("the_cluster_says_what_it_is") else { return };
+    let report = block_on(open(&cluster_file).report()).unwrap();
+    println!("{report:#?}");
+    assert!(report.is_available && !report.is_locked && report.processes > 0);
+    assert!(!report.server_versions.is_empty() && !report.client_version.is_empty());
+    assert!([710, 730].contains(&report.api_version));
+}
+
+/// A range is read to its end in whatever batches come, forwards and backwards.
+#[test]
+fn a_range_of_many_batches_is_read_whole() {
+    let Some((cluster_file, _turn)) = cluster("a_range_of_many_batches_is_read_whole") else { return };
+    let engine = emptied(&cluster_file);
+    block_on(async {
+        for begin in (0..20_000u32).step_by(2_000) {
+            let transaction = engine.begin().unwrap();
+            for number in begin..begin + 2_000 {
+                transaction.set(&number.to_be_bytes(), &[7; 100]);
+            }
+            transaction.commit().await.unwrap();
+        }
+        let transaction = engine.begin().unwrap();
+        for reverse in [false, true] {
+            for mode in
+                [StreamingMode::WantAll, StreamingMode::Iterator { iteration: 1 }, StreamingMode::Serial]
+            {
+                let mut next = Some(RangeRequest::new("", "\u{7f}").mode(mode).reverse(reverse));
+                let (mut keys, mut batches) = (Vec::new(), 0);
+                while let Some(request) = next {
+                    let batch = transaction.get_range(&request, Isolation::Snapshot).await.unwrap();
+                    keys.extend(
+                        batch.rows.iter().map(|row| u32::from_be_bytes(row.key[..].try_into().unwrap())),
+                    );
+                    next = request.after(&batch);
+                    batches += 1;
+                }
+                if reverse {
+                    keys.reverse();
+                }
+                assert!(keys.into_iter().eq(0..20_000));
+                assert!(batches > 1);
+            }
+        }
+    });
+}
+
+/// Ten thousand increments by eight threads, by an operation that tells nothing when it is applied twice. With TENANTRY_TEST_FDB_BUGGIFY the client library
+/// answers "unknown" to commits of both kinds.
+#[test]
+fn every_increment_counts_once() {
+    let Some((cluster_file, _turn)) = cluster("every_increment_counts_once") else { return };
+    let engine = Arc::new(emptied(&cluster_file));
+    let attempts = Arc::new(AtomicU64::new(0));
+    let runner = Runner::new(engine.clone(), tenantry_env::system(), "slots/");
+    let workers: Vec<_> = (0..8)
+        .map(|_| {
+            let (runner, attempts) = (runner.clone(), attempts.clone());
+            std::thread::spawn(move || {
+                for _ in 0..1_250 {
+                    let completed = block_on(runner.run_completed(|transaction| async move {
+                        transaction.atomic(MutationType::Add, b"counter", &1u64.to_le_bytes());
+                        Ok::<_, Error>(())
+                    }))
+                    .unwrap();
+                    attempts.fetch_add(u64::from(completed.attempts), Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    let transaction = engine.begin().unwrap();
+    let counted = loop {
+        match block_on(transaction.get(b"counter", Isolation::Snapshot)) {
+            Ok(value) => break u64::from_le_bytes(value.unwrap()[..].try_into().unwrap()),
+            Err(error) => block_on(transaction.on_error(&error)).unwrap(),
+        }
+    };
+    println!("10,000 increments in {} attempts", attempts.load(Ordering::Relaxed));
+    assert_eq!(counted, 10_000);
+}
+
+#[test]
+fn a_watch_fires() {
+    let Some((cluster_file, _turn)) = cluster("a_watch_fires") else { return };
+    let engine = emptied(&cluster_file);
+    block_on(async {
+        let transaction = engine.begin().unwrap();
+        let watch = transaction.watch(b"watched");
+        transaction.commit().await.unwrap();
+        let writer = engine.begin().unwrap();
+        writer.set(b"watched", b"changed");
+        writer.commit().await.unwrap();
+        drop((transaction, writer));
+        watch.await.unwrap();
+    });
+}
+
+/// A cluster file that names a place where nobody listens: the transaction fails within its time, typed.
+#[test]
+fn a_dead_cluster_is_unavailable_within_the_deadline() {
+    let Some((_, _turn)) = cluster("a_dead_cluster_is_unavailable_within_the_deadline") else { return };
+    let temporary = tempfile::tempdir().unwrap();
+    let path = temporary.path().join("fdb.cluster");
+    std::fs::write(&path, "nobody:there@127.0.0.1:1").unwrap();
+    let engine = open(path.to_str().unwrap());
+    let started = Instant::now();
+    let transaction = engine.begin().unwrap();
+    transaction.set_option(TransactionOption::TimeoutMs(500)).unwrap();
+    let error = block_on(transaction.get(b"k", Isolation::Serializable)).unwrap_err();
+    assert_eq!(
+        (error.code(), error.kind()),
+        (ErrorCode::TRANSACTION_TIMED_OUT, tenantry_kv::ErrorKind::Unavailable)
+    );
+    assert!(started.elapsed() < Duration::from_secs(20));
+}
