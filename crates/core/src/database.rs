@@ -17,7 +17,9 @@ use crate::change_log;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::key_space::{CATALOG_TENANT, KeySpace, TenantKeys, behind};
 use crate::limits::{NAME_SIZE_BYTES_MAX, TENANTS_PAGE_ROWS_MAX};
-use crate::messages::{Change, DatabaseHeader, RawChange, Secret, Space, TenantEntry, TenantHeader, read};
+use crate::messages::{
+    Change, DatabaseHeader, RawChange, Secret, Space, StateKind, StoredState, TenantEntry, TenantHeader, read,
+};
 use crate::names::check_name;
 use crate::schema::SchemaDefinition;
 
@@ -104,8 +106,42 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// 20001 when it was written by a build with another format; the engine's own.
+    /// 20001 when it was written by a build with another format; 20004 while it is the target of a copy; the engine's own.
     pub async fn open(engine: Arc<dyn Engine>, env: Env, name: &str) -> Result<Database> {
+        let database = Database::open_in_any_state(engine, env, name).await?;
+        let inner = &database.inner;
+        let state = inner.runner.read(|transaction| async move { inner.state(&*transaction).await }).await?;
+        if state.kind() == StateKind::Copying {
+            let detail = format!("{}: run the copy again, it goes on where it was", shown(name));
+            return Err(Error::new(Code::DatabaseIncomplete, detail));
+        }
+        Ok(database)
+    }
+
+    /// As [`open`](Database::open) for a database that is there.
+    ///
+    /// # Errors
+    ///
+    /// 10006 when it is not.
+    pub async fn open_existing(engine: Arc<dyn Engine>, env: Env, name: &str) -> Result<Database> {
+        check_name("database", name)?;
+        let runner = Runner::for_idempotent_work(engine.clone(), env.clone());
+        let directories = DirectoryLayer::new(env.randomness.clone());
+        let exists = runner
+            .read(|transaction| {
+                let directories = directories.clone();
+                async move { Ok::<_, Error>(directories.exists(&*transaction, &[DIRECTORY, name]).await?) }
+            })
+            .await?;
+        if !exists {
+            let detail = format!("there is no database {}", shown(name));
+            return Err(tenantry_kv::Error::new(tenantry_kv::ErrorCode::STORAGE_NOT_FOUND, detail).into());
+        }
+        Database::open(engine, env, name).await
+    }
+
+    /// As [`open`](Database::open), also while the database is the target of a copy.
+    pub(crate) async fn open_in_any_state(engine: Arc<dyn Engine>, env: Env, name: &str) -> Result<Database> {
         check_name("database", name)?;
         let mut secret = vec![0; 32];
         env.entropy.fill(&mut secret);
@@ -148,6 +184,28 @@ impl Database {
             headers: Mutex::default(),
         };
         Ok(Database { inner: Arc::new(inner) })
+    }
+
+    /// Removes the database with everything in it, and its name from the engine. What is still under way in it fails.
+    ///
+    /// # Errors
+    ///
+    /// 20003 and 20004 when it is read-only or the target of a copy.
+    pub async fn erase(&self) -> Result<()> {
+        let inner = &self.inner;
+        // Slots lie in what goes: an unknown outcome is settled by removing what is left, which may be nothing.
+        let runner = Runner::for_idempotent_work(inner.engine.clone(), inner.env.clone());
+        let directories = DirectoryLayer::new(inner.env.randomness.clone());
+        runner
+            .run(|transaction| {
+                let directories = directories.clone();
+                async move {
+                    inner.check_writable(&*transaction).await?;
+                    directories.remove(&*transaction, &[DIRECTORY, &inner.name]).await?;
+                    Ok::<_, Error>(())
+                }
+            })
+            .await
     }
 
     /// The database's name.
@@ -436,6 +494,7 @@ impl Inner {
         sets: &[(Bytes, Bytes)],
         clears: &[Bytes],
     ) -> Result<()> {
+        self.check_writable(transaction).await?;
         let keys = self.keys.tenant_keys(CATALOG_TENANT)?;
         let (header, _) = self.header(transaction, CATALOG_TENANT, &keys).await?;
         let relative = |key: &Bytes| key.slice(self.keys.root().len()..);
@@ -463,6 +522,30 @@ impl Inner {
             read_version: transaction.read_version().await?,
         };
         change_log::append(transaction, &context, changes)
+    }
+
+    /// The state of the database, read with a conflict.
+    pub(crate) async fn state(&self, transaction: &dyn Transaction) -> Result<StoredState> {
+        match transaction.get(&self.keys.database_state()?, Isolation::Serializable).await? {
+            Some(bytes) => read(&bytes, "the database's state"),
+            None => Ok(StoredState::default()),
+        }
+    }
+
+    /// Fails unless the database may be changed. Whoever changes its state conflicts with everybody who asked.
+    pub(crate) async fn check_writable(&self, transaction: &dyn Transaction) -> Result<()> {
+        let state = self.state(transaction).await?;
+        let reason = if state.reason.is_empty() { "no reason was given" } else { &state.reason };
+        match state.kind() {
+            StateKind::Open => Ok(()),
+            StateKind::ReadOnly => Err(Error::new(
+                Code::DatabaseReadOnly,
+                format!("{reason}; reads go on, and \"tenantry database writable\" opens it again"),
+            )),
+            StateKind::Copying => {
+                Err(Error::new(Code::DatabaseIncomplete, "run the copy again, it goes on where it was"))
+            }
+        }
     }
 
     async fn schema_uuid(&self, transaction: &dyn Transaction, name: &str) -> Result<Uuid> {
@@ -570,12 +653,12 @@ impl Inner {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A random UUID (version 4), from cryptographic randomness.
-fn new_uuid(env: &Env) -> Uuid {
+pub(crate) fn new_uuid(env: &Env) -> Uuid {
     let mut bytes = [0; 16];
     env.entropy.fill(&mut bytes);
     uuid::Builder::from_random_bytes(bytes).into_uuid()
@@ -585,7 +668,7 @@ pub(crate) fn uuid_of(bytes: &[u8], what: &str) -> Result<Uuid> {
     Uuid::from_slice(bytes).map_err(|_| Error::new(Code::StoredDataInvalid, format!("{what} holds no UUID")))
 }
 
-fn number_of(bytes: &[u8], what: &str) -> Result<u64> {
+pub(crate) fn number_of(bytes: &[u8], what: &str) -> Result<u64> {
     match <[u8; 8]>::try_from(bytes) {
         Ok(bytes) => Ok(u64::from_le_bytes(bytes)),
         Err(_) => {

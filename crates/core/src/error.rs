@@ -65,6 +65,12 @@ codes! {
     Engine = 20_000, Engine, "The engine failed";
     DatabaseFormat = 20_001, Engine, "The database has a format that this build cannot use";
     DatabaseUrl = 20_002, Invalid, "The database URL cannot be used";
+    DatabaseReadOnly = 20_003, Refused, "The database is read-only";
+    DatabaseIncomplete = 20_004, Refused, "The database is the target of a copy that is not complete";
+    CopySourceWritable = 20_005, Refused, "The database to copy from can change";
+    CopyTargetNotEmpty = 20_006, Refused, "The database to copy to is not empty";
+    CopyDiffers = 20_007, Corrupt, "The copy is not equal to its source";
+    CopyInterrupted = 20_008, Refused, "The copy cannot go on";
     TenantNotFound = 20_010, NotFound, "The tenant does not exist";
     TenantExists = 20_011, Refused, "The tenant exists already";
     TenantNameInvalid = 20_012, Invalid, "The name cannot be a tenant's";

@@ -37,6 +37,28 @@ impl KeySpace {
         self.key(&[0.into()])
     }
 
+    /// R 0 1: the state of the database.
+    pub(crate) fn database_state(&self) -> Result<Bytes> {
+        self.key(&[0.into(), 1.into()])
+    }
+
+    /// R 0 2: how far a copy into this database has come.
+    pub(crate) fn copy_progress(&self) -> Result<Bytes> {
+        self.key(&[0.into(), 2.into()])
+    }
+
+    /// R 1, R 2 and R 9: all that a copy takes along. What else there is belongs to the engine or is on its way.
+    pub(crate) fn copied(&self) -> Result<[KeyRange; 3]> {
+        let part = |number: i64| Ok(Subspace::new(self.key(&[number.into()])?).keys());
+        let [schemas, tenants, data]: [Result<KeyRange>; 3] = [part(1), part(2), part(9)];
+        Ok([schemas?, tenants?, data?])
+    }
+
+    /// R 2 2: every tenant's entry.
+    pub(crate) fn tenant_entries(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[2.into(), 2.into()])?))
+    }
+
     /// R 1 0 name: the UUID of a schema.
     pub(crate) fn schema_name(&self, name: &str) -> Result<Bytes> {
         self.key(&[1.into(), 0.into(), name.into()])

@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod change_log;
+mod copy;
 mod database;
 mod error;
 mod expression;
@@ -52,6 +53,7 @@ mod tenant;
 mod value;
 mod wire;
 
+pub use copy::{Copier, CopyPhase, DatabaseState};
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
 pub use error::{Code, Error, Kind, Result};
 pub use expression::Expression;

@@ -63,3 +63,5 @@ pub const ORDER_COLUMNS_MAX: usize = 8;
 pub const JSON_SIZE_BYTES_MAX: usize = 4_000_000;
 /// Tenants on one page of a listing.
 pub const TENANTS_PAGE_ROWS_MAX: usize = 10_000;
+/// The reason that a database is read-only, in bytes.
+pub const REASON_SIZE_BYTES_MAX: usize = 1_000;

@@ -29,6 +29,53 @@ pub(crate) struct Secret {
     pub(crate) key: Vec<u8>,
 }
 
+/// R 0 1: what may be done with the database. Absent: everything.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredState {
+    #[prost(enumeration = "StateKind", tag = "1")]
+    pub(crate) kind: i32,
+    #[prost(string, tag = "2")]
+    pub(crate) reason: String,
+    #[prost(int64, tag = "3")]
+    pub(crate) since_us: i64,
+    /// Random, new with every change of the state.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) id: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum StateKind {
+    Open = 0,
+    /// Everybody reads, nobody writes.
+    ReadOnly = 1,
+    /// It is the target of a copy that is not complete.
+    Copying = 2,
+}
+
+/// R 0 2: how far the copy of another database into this one has come.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CopyProgress {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) source_uuid: Vec<u8>,
+    /// The id of the state that forbids the source to change.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) source_state_id: Vec<u8>,
+    /// The last key that was copied, behind the root.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) after: bytes::Bytes,
+    #[prost(uint64, tag = "4")]
+    pub(crate) rows: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) size_bytes: u64,
+    /// Whether both sides were found equal, and the tenants are being opened.
+    #[prost(bool, tag = "6")]
+    pub(crate) is_equal: bool,
+    /// How many tenants, in the order of their ids, have their next incarnation.
+    #[prost(uint64, tag = "7")]
+    pub(crate) tenants: u64,
+}
+
 /// R 2 2 id: what the catalog says of a tenant.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct TenantEntry {

@@ -198,6 +198,7 @@ impl TenantTransaction {
         if changes.is_empty() {
             return Ok(());
         }
+        self.tenant.database.inner.check_writable(&*self.transaction).await?;
         for (key, pending) in pending {
             let mut operand = Vec::with_capacity(pending.frame.len() + 4);
             operand.extend_from_slice(&pending.frame);
