@@ -10,7 +10,7 @@ use tenantry::Durability;
 #[derive(Debug, Parser)]
 #[command(name = "tenantry", version, about, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// The database: file:PATH or memory:
+    /// The database: file:PATH, memory:, fdb: or fdb:CLUSTER_FILE
     #[arg(
         long,
         global = true,
@@ -74,6 +74,11 @@ pub(crate) enum Command {
     Kv(KvArguments),
     /// Print what the database holds and how it is doing
     Status,
+    /// The database as a whole: read-only, writable
+    #[command(subcommand)]
+    Database(DatabaseCommand),
+    /// Copy a read-only database into an empty one, on whatever engine
+    Copy(CopyArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -90,6 +95,28 @@ pub(crate) enum SchemaCommand {
     },
     /// Print the names of all schemas
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatabaseCommand {
+    /// Let nobody change the database until it is writable again
+    ReadOnly {
+        /// Why: everybody who is refused is told
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let the database change again
+    Writable,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CopyArguments {
+    /// The database to copy, which is read-only
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: String,
+    /// The database to copy to, which is empty
+    #[arg(long, value_name = "URL")]
+    pub(crate) to: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 async fn run(arguments: Arguments, printer: Printer) -> Outcome {
     let target = &Target { url: arguments.db, durability: arguments.durability };
     match arguments.command {
-        Command::Demo => commands::demo::run(printer).await,
+        Command::Demo => commands::demo::run(target, printer).await,
         Command::Schema(command) => commands::schema::run(command, target, printer).await,
         Command::Tenant(command) => commands::tenant::run(command, target, printer).await,
         Command::Import(arguments) => commands::import::run(arguments, target, printer).await,
@@ -54,6 +54,8 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Delete(arguments) => commands::records::delete(arguments, target, printer).await,
         Command::Query(arguments) => commands::records::query(arguments, target, printer).await,
         Command::Kv(arguments) => commands::kv::run(arguments, target, printer).await,
+        Command::Database(command) => commands::database::run(command, target, printer).await,
+        Command::Copy(arguments) => commands::database::copy(arguments, target, printer).await,
         Command::Status => commands::status::run(target, printer).await,
     }
 }

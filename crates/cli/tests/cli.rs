@@ -365,7 +365,6 @@ fn hostile_records_are_refused_by_name() {
 fn a_database_is_named_by_its_url() {
     let cli = Cli::new();
     assert_eq!(cli.refused(&["--db", "postgres://x", "status"]), refused(3, "DatabaseUrl"));
-    assert_eq!(cli.refused(&["--db", "fdb:", "status"]), refused(3, "DatabaseUrl"));
     assert_eq!(cli.refused(&["status"]), refused(4, "NotFound"));
     assert_eq!(cli.exit(&["--db", "memory:", "status"]), 0);
     assert_eq!(cli.exit(&["nonsense"]), 2);
@@ -422,4 +421,44 @@ fn durability_is_an_option_and_wrong_words_are_json_too() {
         assert_eq!(cli.refused(&["--durability", wrong, "status"]), refused(2, "Usage"), "{wrong}");
     }
     assert_eq!(cli.refused(&["nonsense"]), refused(2, "Usage"));
+}
+
+/// A database moves into another directory: refused while it can change, equal afterwards, and the new one is open.
+#[test]
+fn a_database_is_copied() {
+    let cli = Cli::with_films();
+    cli.ok(&["put", "acme", "film", r#"{"title": "Heat", "released": "1995-12-15"}"#]);
+    let from = format!("file:{}", cli.path("db").display());
+    let to = format!("file:{}", cli.path("moved").display());
+    let copy = ["copy", "--from", &from, "--to", &to];
+    assert_eq!(cli.exit(&copy), 3, "the source can change");
+    let state = cli.json(&["database", "read-only", "--reason", "moving"]);
+    assert_eq!(state["read_only"], json!(true));
+    assert_eq!(cli.exit(&["put", "acme", "film", r#"{"title": "Ronin", "released": "1998-09-25"}"#]), 3);
+    let copied = cli.json(&copy);
+    assert!(copied["keys"].as_u64().unwrap() > 5);
+    assert_eq!(copied["source_hash"], copied["target_hash"]);
+    assert_eq!(cli.exit(&copy), 3, "the target is not empty");
+    let found = cli.json(&["--db", &to, "query", "acme", "film"]);
+    assert_eq!(found["records"].as_array().unwrap().len(), 1);
+    cli.ok(&["--db", &to, "put", "acme", "film", r#"{"title": "Ronin", "released": "1998-09-25"}"#]);
+    assert_eq!(cli.exit(&["copy", "--from", &format!("{from}-nowhere"), "--to", &to]), 4);
+    cli.ok(&["database", "writable"]);
+    cli.ok(&["put", "acme", "film", r#"{"title": "Ronin", "released": "1998-09-25"}"#]);
+}
+
+/// Without FoundationDB's client library everything else works, and its URL says what to install and where it was looked for.
+#[test]
+fn a_cluster_without_a_client_library_is_refused_with_the_way_out() {
+    let mut command = Command::cargo_bin("tenantry").unwrap();
+    let output = command
+        .env("TENANTRY_FDB_LIBRARY", "/nowhere/libfdb_c.so")
+        .args(["--json", "--db", "fdb:/nowhere/fdb.cluster", "status"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(error["error"]["tag"], json!("ClientLibraryUnusable"));
+    let text = error.to_string();
+    assert!(text.contains("/nowhere/libfdb_c.so") && text.contains("foundationdb-clients"), "{text}");
 }

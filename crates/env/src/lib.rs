@@ -38,6 +38,11 @@ pub fn system() -> Env {
     }
 }
 
+/// A variable of the process's environment, if it is set to text that is not empty.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 struct SystemClock {
     started: Instant,
 }

@@ -1,7 +1,7 @@
 //! Tenantry: a multi-tenant record database.
 //!
 //! A database holds tenants. A tenant has typed records with secondary indexes, counters and sequences, a key-value space of its own, and a change log; a
-//! transaction on it is ACID, strictly serializable, and cannot reach another tenant. It runs on an embedded engine inside the process.
+//! transaction on it is ACID, strictly serializable, and cannot reach another tenant. It runs on an embedded engine inside the process, or on a FoundationDB cluster.
 //!
 //! ```
 //! use tenantry::{Query, Record, SchemaDefinition};
@@ -34,6 +34,8 @@
 //!
 //! - `file:./data`: the embedded engine in a directory, durable: a commit returns after the data is on disk.
 //! - `memory:`: the embedded engine in memory, gone with the process.
+//! - `fdb:` and `fdb:/path/to/fdb.cluster`: a FoundationDB cluster, of release 7.1 or later, by the default cluster file or another. FoundationDB's client library is loaded
+//!   when such a URL is opened.
 //!
 //! # Where to look
 //!
@@ -48,13 +50,16 @@ mod options;
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
 pub use tenantry_core::{
-    Applied, Code, Condition, DatabaseStatistics, Destination, EnumValue, Error, Explanation, Expression,
-    FORMAT_VERSION, Field, FieldMapping, FieldType, ImportMapping, ImportReport, ImportRow, Importer, Index,
-    Kind, Name, Order, Page, PrimaryKey, Query, RawPage, RawRange, Record, RecordType, RecordVersion,
-    Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant, TenantInfo, TenantPage,
-    TenantTransaction, Value, limits, parse_json,
+    Applied, Code, Condition, Copier, CopyPhase, DatabaseState, DatabaseStatistics, Destination, EnumValue,
+    Error, Explanation, Expression, FORMAT_VERSION, Field, FieldMapping, FieldType, ImportMapping,
+    ImportReport, ImportRow, Importer, Index, Kind, Name, Order, Page, PrimaryKey, Query, RawPage, RawRange,
+    Record, RecordType, RecordVersion, Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant,
+    TenantInfo, TenantPage, TenantTransaction, Value, limits, parse_json,
 };
 pub use tenantry_embedded::{Durability, Settings, Stats};
+pub use tenantry_foundationdb::{
+    ClientOptions, ClusterReport, Stats as ClusterStats, stop_network as stop_foundationdb_network,
+};
 /// The contract that engines keep: keys and values, transactions, tuples, directories.
 pub use tenantry_kv as kv;
 pub use tenantry_kv::{EngineError, Isolation, KvFuture, MutationType};

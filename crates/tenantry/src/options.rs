@@ -3,11 +3,17 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tenantry_core::{Code, Error, Result};
+use tenantry_core::{Code, Copier, Error, Result};
 use tenantry_embedded::{Durability, EmbeddedEngine, Settings, Stats};
+use tenantry_env::variable;
+use tenantry_foundationdb::{ClientOptions, ClusterReport, FoundationDbEngine, Stats as ClusterStats};
+use tenantry_kv::Engine;
+use tenantry_kv::env::Env;
 
 /// The name of the database when nobody gives another.
 const NAME_DEFAULT: &str = "main";
+/// The variable that names FoundationDB's client library.
+const LIBRARY_VARIABLE: &str = "TENANTRY_FDB_LIBRARY";
 
 /// Opens a database, or creates it.
 ///
@@ -34,6 +40,7 @@ pub async fn open(url: &str) -> Result<Database> {
 #[derive(Clone, Debug)]
 pub struct Options {
     settings: Settings,
+    client: ClientOptions,
     name: String,
     creates: bool,
 }
@@ -47,7 +54,12 @@ impl Default for Options {
 impl Options {
     /// Durable, with the default settings, the database `main`, created if it is not there.
     pub fn new() -> Options {
-        Options { settings: Settings::default(), name: NAME_DEFAULT.to_owned(), creates: true }
+        Options {
+            settings: Settings::default(),
+            client: ClientOptions::default(),
+            name: NAME_DEFAULT.to_owned(),
+            creates: true,
+        }
     }
 
     /// When a commit counts as done.
@@ -64,6 +76,13 @@ impl Options {
         self
     }
 
+    /// How FoundationDB's client library is found and run, for an `fdb:` URL. Where they name no library, the variable TENANTRY_FDB_LIBRARY may.
+    #[must_use]
+    pub fn client(mut self, client: ClientOptions) -> Options {
+        self.client = client;
+        self
+    }
+
     /// The name of the database: an engine can hold several.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Options {
@@ -71,7 +90,7 @@ impl Options {
         self
     }
 
-    /// Whether the directory of a `file:` URL is created if it is not there. Default: yes.
+    /// Whether the database is created if it is not there. Default: yes.
     #[must_use]
     pub fn creates(mut self, creates: bool) -> Options {
         self.creates = creates;
@@ -82,13 +101,36 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// 20002 for a URL that is none of `file:PATH` and `memory:`; 10003 when another process has the database open, with its name; 10005 and 20001 for a
+    /// 20002 for a URL that is none of `file:PATH`, `memory:`, `fdb:` and `fdb:PATH`; 10003 when another process has the database open, with its name; 10005 and 20001 for a
     /// format that this build cannot use; 10001 when a file is damaged, naming it; 10006 when it is not there and may not be created; 2006 for a setting out of
-    /// bounds.
+    /// bounds. On a cluster: 10040 without a client library, 1515 and 2104 without a cluster file, 1031 when it does not answer within the deadline.
     pub async fn open(&self, url: &str) -> Result<Database> {
         let env = tenantry_env::system();
-        let engine = match url.split_once(':') {
-            Some(("memory", "")) => EmbeddedEngine::in_memory(self.settings.clone(), env.clone())?,
+        let opened = self.open_engine(url, &env)?;
+        // One in memory is always new.
+        let database = match self.creates || url == "memory:" {
+            true => tenantry_core::Database::open(opened.engine(), env, &self.name).await?,
+            false => tenantry_core::Database::open_existing(opened.engine(), env, &self.name).await?,
+        };
+        Ok(Database { database, opened })
+    }
+
+    /// Begins the copy of `source`, which is read-only, into the database of a URL, which is empty; or takes up one that was interrupted.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Options::open) and [`Copier::begin`].
+    pub async fn copier(&self, source: &Database, url: &str) -> Result<Copier> {
+        let env = tenantry_env::system();
+        let opened = self.open_engine(url, &env)?;
+        Copier::begin(source, opened.engine(), env, &self.name).await
+    }
+
+    fn open_engine(&self, url: &str, env: &Env) -> Result<Opened> {
+        Ok(match url.split_once(':') {
+            Some(("memory", "")) => {
+                Opened::Embedded(Arc::new(EmbeddedEngine::in_memory(self.settings.clone(), env.clone())?))
+            }
             Some(("file", path)) if !path.is_empty() => {
                 if !self.creates && !env.storage.exists(path)? {
                     let detail = format!("there is no database in {path}");
@@ -96,14 +138,34 @@ impl Options {
                         tenantry_kv::Error::new(tenantry_kv::ErrorCode::STORAGE_NOT_FOUND, detail).into()
                     );
                 }
-                EmbeddedEngine::open(path, self.settings.clone(), env.clone())?
+                Opened::Embedded(Arc::new(EmbeddedEngine::open(path, self.settings.clone(), env.clone())?))
             }
-            Some(("fdb", _)) => return Err(unusable(url, "this build has no FoundationDB engine yet")),
-            _ => return Err(unusable(url, "write file:PATH or memory:")),
-        };
-        let engine = Arc::new(engine);
-        let database = tenantry_core::Database::open(engine.clone(), env, &self.name).await?;
-        Ok(Database { database, embedded: engine })
+            Some(("fdb", path)) => {
+                let mut client = self.client.clone();
+                if client.library_path.is_none() {
+                    client.library_path = variable(LIBRARY_VARIABLE);
+                }
+                let cluster_file = (!path.is_empty()).then_some(path);
+                Opened::FoundationDb(Arc::new(FoundationDbEngine::open(cluster_file, &client, env.clone())?))
+            }
+            _ => return Err(unusable(url, "write file:PATH, memory:, fdb: or fdb:CLUSTER_FILE")),
+        })
+    }
+}
+
+/// The engine that was opened.
+#[derive(Clone, Debug)]
+enum Opened {
+    Embedded(Arc<EmbeddedEngine>),
+    FoundationDb(Arc<FoundationDbEngine>),
+}
+
+impl Opened {
+    fn engine(&self) -> Arc<dyn Engine> {
+        match self {
+            Opened::Embedded(engine) => engine.clone(),
+            Opened::FoundationDb(engine) => engine.clone(),
+        }
     }
 }
 
@@ -116,7 +178,7 @@ fn unusable(url: &str, why: &str) -> Error {
 #[derive(Clone, Debug)]
 pub struct Database {
     database: tenantry_core::Database,
-    embedded: Arc<EmbeddedEngine>,
+    opened: Opened,
 }
 
 impl Deref for Database {
@@ -128,31 +190,63 @@ impl Deref for Database {
 }
 
 impl Database {
-    /// What the embedded engine has counted since it was opened.
-    pub fn stats(&self) -> Stats {
-        self.embedded.stats()
+    /// What the embedded engine has counted since it was opened; `None` on a cluster.
+    pub fn stats(&self) -> Option<Stats> {
+        match &self.opened {
+            Opened::Embedded(engine) => Some(engine.stats()),
+            Opened::FoundationDb(_) => None,
+        }
     }
 
-    /// Reads and checks every part of the map's files. Returns how many rows there are.
+    /// What this process asked of the cluster since it was opened; `None` on the embedded engine.
+    pub fn cluster_stats(&self) -> Option<ClusterStats> {
+        match &self.opened {
+            Opened::Embedded(_) => None,
+            Opened::FoundationDb(engine) => Some(engine.stats()),
+        }
+    }
+
+    /// What the cluster is: releases, redundancy, locks, latency. Asks the cluster; `None` on the embedded engine.
+    ///
+    /// # Errors
+    ///
+    /// 1031 when the cluster does not answer within ten seconds.
+    pub async fn cluster(&self) -> Result<Option<ClusterReport>> {
+        match &self.opened {
+            Opened::Embedded(_) => Ok(None),
+            Opened::FoundationDb(engine) => Ok(Some(engine.report().await?)),
+        }
+    }
+
+    /// Reads and checks every part of the map's files. Returns how many rows there are. A cluster checks itself: nothing is read and the answer is `None`.
     ///
     /// # Errors
     ///
     /// 10001 naming the first damaged place.
-    pub fn scrub(&self) -> Result<u64> {
-        Ok(self.embedded.scrub()?)
+    pub fn scrub(&self) -> Result<Option<u64>> {
+        match &self.opened {
+            Opened::Embedded(engine) => Ok(Some(engine.scrub()?)),
+            Opened::FoundationDb(_) => Ok(None),
+        }
     }
 
-    /// Brings everything to disk that `durability = relaxed` may still hold back.
+    /// Brings everything to disk that `durability = relaxed` may still hold back. On a cluster every commit is durable: nothing is to be done.
     ///
     /// # Errors
     ///
     /// The engine's own.
     pub async fn sync(&self) -> Result<()> {
-        Ok(self.embedded.sync().await?)
+        match &self.opened {
+            Opened::Embedded(engine) => Ok(engine.sync().await?),
+            Opened::FoundationDb(_) => Ok(()),
+        }
     }
 
-    /// Closes the database now: what is under way ends with 1021 or 10004. Another process can open it.
+    /// Closes the database now: what is under way on an embedded engine ends with 1021 or 10004, and another process can open it. The handles to a cluster close with the last
+    /// copy of the database.
     pub fn close(&self) {
-        self.embedded.close();
+        if let Opened::Embedded(engine) = &self.opened {
+            engine.close();
+        }
     }
 }

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use serde_json::{Value as Json, json};
 use tenantry::{
-    Condition, Destination, ImportMapping, Importer, Isolation, PrimaryKey, Query, Record, SchemaDefinition,
-    Value,
+    Condition, Destination, ImportMapping, Importer, Isolation, Options, PrimaryKey, Query, Record,
+    SchemaDefinition, Value,
 };
 
+use super::Target;
 use super::import::{Imported, import, summary};
 use crate::output::{Exit, Failure, Outcome, Printer, count};
 use crate::rows::Rows;
@@ -18,19 +19,26 @@ const MAPPING: &str = include_str!("../../data/films_import.toml");
 /// How many rejections people are shown.
 const REJECTIONS_SHOWN: usize = 5;
 
-pub(crate) async fn run(printer: Printer) -> Outcome {
+pub(crate) async fn run(target: &Target, printer: Printer) -> Outcome {
     let started = Instant::now();
     let unusable = |error| Failure::Io("a temporary directory".to_owned(), error);
     let directory = tempfile::Builder::new().prefix("tenantry-demo-").tempdir().map_err(unusable)?;
     let file = directory.path().join("movies.json");
     std::fs::write(&file, FILMS).map_err(unusable)?;
-    let url = format!("file:{}", directory.path().join("db").display());
+    // On a cluster the demo has a database of its own, beside those that are there.
+    let is_on_cluster = target.url.starts_with("fdb:");
+    let url = match is_on_cluster {
+        true => target.url.clone(),
+        false => format!("file:{}", directory.path().join("db").display()),
+    };
+    let name = format!("demo-{}-{}", std::process::id(), jiff::Timestamp::now().as_microsecond());
+    let options = Options::new().name(name);
 
     printer.say(
         "Tenantry keeps the records of many customers (tenants) in one database, apart from each other.",
     )?;
     printer.say(format_args!("This demo makes one at {url} and removes it at the end.\n"))?;
-    let database = tenantry::open(&url).await?;
+    let database = options.open(&url).await?;
 
     printer.say("1. A schema: one record type, film, with 15 fields, a primary key and three indexes.")?;
     let definition = SchemaDefinition::from_toml(SCHEMA)?;
@@ -165,11 +173,11 @@ pub(crate) async fn run(printer: Printer) -> Outcome {
     watch.await.map_err(tenantry::Error::from)?;
     printer.say("   Fox counted a view, and its watch fired.")?;
 
-    printer.say("\n7. A restart: the database is closed and opened again from its files.")?;
+    printer.say("\n7. A restart: the database is closed and opened again.")?;
     drop((universal, fox));
     database.close();
     drop(database);
-    let database = tenantry::open(&url).await?;
+    let database = options.open(&url).await?;
     let tenants = database.statistics().await?.tenants;
     let fox = database.tenant("20th Century Fox").await?;
     let found = fox.get("film", &key).await?.map_or(0, |record| votes(&record));
@@ -182,6 +190,10 @@ pub(crate) async fn run(printer: Printer) -> Outcome {
     printer.say(format_args!(
         "   {tenants} tenants are there, the film has its {found} votes, the counter its {views} view."
     ))?;
+    if is_on_cluster {
+        drop(fox);
+        database.erase().await?;
+    }
     let seconds = started.elapsed().as_secs_f64();
     printer.say(format_args!("\nDone in {seconds:.1} s. To go on: tenantry --help"))?;
 
