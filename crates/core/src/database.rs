@@ -10,7 +10,7 @@ use tenantry_kv::directory::DirectoryLayer;
 use tenantry_kv::env::Env;
 use tenantry_kv::runner::Runner;
 use tenantry_kv::seeded_faults::{Fault, is_active};
-use tenantry_kv::{Engine, Isolation, MutationType, RangeRequest, Transaction};
+use tenantry_kv::{Engine, Isolation, KvFuture, MutationType, RangeRequest, Transaction};
 use uuid::Uuid;
 
 use crate::change_log;
@@ -496,7 +496,7 @@ impl Inner {
     ) -> Result<()> {
         self.check_writable(transaction).await?;
         let keys = self.keys.tenant_keys(CATALOG_TENANT)?;
-        let (header, _) = self.header(transaction, CATALOG_TENANT, &keys).await?;
+        let header = self.header(transaction, CATALOG_TENANT, &keys).await?;
         let relative = |key: &Bytes| key.slice(self.keys.root().len()..);
         let raw = |key: &Bytes, value: Bytes| RawChange {
             key: relative(key),
@@ -526,26 +526,17 @@ impl Inner {
 
     /// The state of the database, read with a conflict.
     pub(crate) async fn state(&self, transaction: &dyn Transaction) -> Result<StoredState> {
-        match transaction.get(&self.keys.database_state()?, Isolation::Serializable).await? {
-            Some(bytes) => read(&bytes, "the database's state"),
-            None => Ok(StoredState::default()),
-        }
+        state_of(self.begin_state(transaction)?.await?)
+    }
+
+    /// The read behind [`state`](Inner::state), under way.
+    pub(crate) fn begin_state(&self, transaction: &dyn Transaction) -> Result<KvFuture<Option<Bytes>>> {
+        Ok(transaction.get(&self.keys.database_state()?, Isolation::Serializable))
     }
 
     /// Fails unless the database may be changed. Whoever changes its state conflicts with everybody who asked.
     pub(crate) async fn check_writable(&self, transaction: &dyn Transaction) -> Result<()> {
-        let state = self.state(transaction).await?;
-        let reason = if state.reason.is_empty() { "no reason was given" } else { &state.reason };
-        match state.kind() {
-            StateKind::Open => Ok(()),
-            StateKind::ReadOnly => Err(Error::new(
-                Code::DatabaseReadOnly,
-                format!("{reason}; reads go on, and \"tenantry database writable\" opens it again"),
-            )),
-            StateKind::Copying => {
-                Err(Error::new(Code::DatabaseIncomplete, "run the copy again, it goes on where it was"))
-            }
-        }
+        check_state(self.begin_state(transaction)?.await?)
     }
 
     async fn schema_uuid(&self, transaction: &dyn Transaction, name: &str) -> Result<Uuid> {
@@ -613,8 +604,43 @@ impl Inner {
         transaction: &dyn Transaction,
         id: u64,
         keys: &TenantKeys,
-    ) -> Result<(Arc<TenantHeader>, Bytes)> {
-        let Some(bytes) = transaction.get(&keys.header()?, Isolation::Serializable).await? else {
+    ) -> Result<Arc<TenantHeader>> {
+        let bytes = transaction.get(&keys.header()?, Isolation::Serializable).await?;
+        self.header_of(id, bytes)
+    }
+
+    /// As [`header`](Inner::header), but where the engine does not have it at once, the one that was read last is taken for it: it is on its way meanwhile, and
+    /// is to be checked before anything that was done with it counts.
+    pub(crate) async fn likely_header(
+        &self,
+        transaction: &dyn Transaction,
+        id: u64,
+        keys: &TenantKeys,
+    ) -> Result<(Arc<TenantHeader>, Option<HeaderCheck>)> {
+        let reading = match transaction.get(&keys.header()?, Isolation::Serializable).into_ready() {
+            Ok(bytes) => return Ok((self.header_of(id, bytes?)?, None)),
+            Err(reading) => reading,
+        };
+        let known = lock(&self.headers).get(&id).cloned();
+        match known {
+            Some((expected, header)) => Ok((header, Some(HeaderCheck { reading, expected }))),
+            None => Ok((self.header_of(id, reading.await?)?, None)),
+        }
+    }
+
+    /// Fails with a conflict, to be retried, if the header is not the one that was taken for it.
+    pub(crate) async fn check_header(&self, id: u64, check: HeaderCheck) -> Result<()> {
+        let found = check.reading.await?;
+        if found.as_ref() == Some(&check.expected) {
+            return Ok(());
+        }
+        self.header_of(id, found)?;
+        let detail = "the tenant's header is not the one that was known: its schema changed";
+        Err(tenantry_kv::Error::new(tenantry_kv::ErrorCode::NOT_COMMITTED, detail).into())
+    }
+
+    fn header_of(&self, id: u64, bytes: Option<Bytes>) -> Result<Arc<TenantHeader>> {
+        let Some(bytes) = bytes else {
             return Err(Error::new(
                 Code::TenantNotFound,
                 format!("the tenant with the id {id} has been deleted"),
@@ -624,7 +650,7 @@ impl Inner {
         if let Some((known, header)) = headers.get(&id)
             && *known == bytes
         {
-            return Ok((header.clone(), bytes));
+            return Ok(header.clone());
         }
         let header: Arc<TenantHeader> = Arc::new(read(&bytes, "a tenant's header")?);
         if header.format != FORMAT_VERSION {
@@ -637,8 +663,8 @@ impl Inner {
         if headers.len() >= CACHE_ENTRIES_MAX {
             headers.clear();
         }
-        headers.insert(id, (bytes.clone(), header.clone()));
-        Ok((header, bytes))
+        headers.insert(id, (bytes, header.clone()));
+        Ok(header)
     }
 
     /// The key that seals new tokens.
@@ -650,6 +676,32 @@ impl Inner {
 
     pub(crate) fn secret(&self, id: u32) -> Option<&Secret> {
         self.secrets.iter().find(|secret| secret.id == id)
+    }
+}
+
+/// A header that was taken for the one that is on its way.
+pub(crate) struct HeaderCheck {
+    reading: KvFuture<Option<Bytes>>,
+    expected: Bytes,
+}
+
+fn state_of(bytes: Option<Bytes>) -> Result<StoredState> {
+    bytes.map_or_else(|| Ok(StoredState::default()), |bytes| read(&bytes, "the database's state"))
+}
+
+/// Fails unless the state with these bytes lets the database change.
+pub(crate) fn check_state(bytes: Option<Bytes>) -> Result<()> {
+    let state = state_of(bytes)?;
+    let reason = if state.reason.is_empty() { "no reason was given" } else { &state.reason };
+    match state.kind() {
+        StateKind::Open => Ok(()),
+        StateKind::ReadOnly => Err(Error::new(
+            Code::DatabaseReadOnly,
+            format!("{reason}; reads go on, and \"tenantry database writable\" opens it again"),
+        )),
+        StateKind::Copying => {
+            Err(Error::new(Code::DatabaseIncomplete, "run the copy again, it goes on where it was"))
+        }
     }
 }
 

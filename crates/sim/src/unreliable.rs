@@ -21,6 +21,8 @@ struct Faults {
     random: Mutex<Stream>,
     /// How many of a hundred operations fail.
     percent: u64,
+    /// How many of a hundred answers take their time.
+    delay_percent: u64,
     timer: Arc<dyn Timer>,
 }
 
@@ -45,7 +47,15 @@ impl UnreliableEngine {
     /// Wraps an engine; `percent` of a hundred operations fail, in an order that the seed decides.
     pub fn new(inner: Arc<dyn Engine>, timer: Arc<dyn Timer>, seed: u64, percent: u64) -> UnreliableEngine {
         let random = Mutex::new(Stream::new(seed, "unreliable engine"));
-        UnreliableEngine { inner, faults: Arc::new(Faults { random, percent, timer }) }
+        let faults = Faults { random, percent, delay_percent: percent, timer };
+        UnreliableEngine { inner, faults: Arc::new(faults) }
+    }
+
+    /// Wraps an engine that never fails and never has an answer at once: a cluster on a good day.
+    pub fn distant(inner: Arc<dyn Engine>, timer: Arc<dyn Timer>, seed: u64) -> UnreliableEngine {
+        let random = Mutex::new(Stream::new(seed, "unreliable engine"));
+        let faults = Faults { random, percent: 0, delay_percent: 100, timer };
+        UnreliableEngine { inner, faults: Arc::new(faults) }
     }
 }
 
@@ -103,7 +113,7 @@ impl UnreliableTransaction {
 
     /// The answer, later.
     fn delayed<T: Send + 'static>(&self, answer: KvFuture<T>) -> KvFuture<T> {
-        if !self.faults.strike() {
+        if self.faults.delay_percent == 0 || !self.faults.lock().percent(self.faults.delay_percent) {
             return answer;
         }
         let delay = Duration::from_micros(self.faults.lock().below(50_000));

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-use tenantry_kv::Engine;
+use pollster::block_on;
+use tenantry_core::{Code, Database, PrimaryKey, Record, SchemaDefinition};
 use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
 use tenantry_kv::conformance::{Subject, rules};
+use tenantry_kv::{Engine, Isolation, RangeRequest};
 use tenantry_sim::UnreliableEngine;
 
 #[derive(Debug)]
@@ -19,10 +21,67 @@ impl Subject for Unreliable {
 
 #[test]
 fn without_faults_every_rule_is_kept() {
-    let failures = pollster::block_on(rules::run(&|| {
+    let failures = block_on(rules::run(&|| {
         let env = manual_env();
         let reference = Arc::new(ReferenceEngine::new(env.clone()));
         Box::new(Unreliable(UnreliableEngine::new(reference, env.timer, 1, 0)))
     }));
     assert!(failures.is_empty(), "{failures:?}");
+}
+
+#[test]
+fn from_afar_every_rule_is_kept() {
+    let failures = block_on(rules::run(&|| {
+        let env = manual_env();
+        let reference = Arc::new(ReferenceEngine::new(env.clone()));
+        Box::new(Unreliable(UnreliableEngine::distant(reference, env.timer, 1)))
+    }));
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+/// Where a tenant's header has to be waited for, the one that was known goes for it until it is there: nothing that was done with another may count.
+#[test]
+fn what_was_done_with_a_header_that_has_changed_does_not_count() {
+    let env = manual_env();
+    let reference = Arc::new(ReferenceEngine::new(env.clone()));
+    let engine: Arc<dyn Engine> = Arc::new(UnreliableEngine::distant(reference, env.timer.clone(), 7));
+    let open = || block_on(Database::open(engine.clone(), env.clone(), "main")).unwrap();
+    let (database, other) = (open(), open());
+    let schema = r#"
+        name = "notes"
+        [types.note]
+        primary_key = ["id"]
+        fields = { id = "int" }
+    "#;
+    block_on(database.apply_schema(&SchemaDefinition::from_toml(schema).unwrap())).unwrap();
+    let tenant = block_on(database.create_tenant("acme", "notes")).unwrap();
+    let note = |id: i64| Record::new().with("id", id);
+    block_on(tenant.insert("note", &note(1))).unwrap();
+    assert!(block_on(tenant.get("note", &PrimaryKey::of(1))).unwrap().is_some());
+
+    // Somebody writes the header, with a field that nobody reads yet: the work is done again, once.
+    let uuid = tenant.info().uuid;
+    let transaction = engine.begin().unwrap();
+    let all =
+        block_on(transaction.get_range(&RangeRequest::new("", vec![0xfe]), Isolation::Snapshot)).unwrap();
+    let is_header = |row: &&tenantry_kv::KeyValue| {
+        row.key.ends_with(&[0x14]) && row.value.windows(16).any(|part| part == uuid.as_bytes())
+    };
+    let header = all.rows.iter().find(is_header).unwrap();
+    transaction.set(&header.key, &[&header.value[..], &[0x98, 0x06, 1]].concat());
+    block_on(transaction.commit()).unwrap();
+    let mut attempts = 0;
+    block_on(tenant.run(|transaction| {
+        attempts += 1;
+        async move { transaction.insert("note", &Record::new().with("id", 2)).await }
+    }))
+    .unwrap();
+    assert_eq!(attempts, 2);
+    assert!(block_on(tenant.get("note", &PrimaryKey::of(2))).unwrap().is_some());
+
+    // Somebody deletes the tenant: who knew its header does not take it for empty.
+    block_on(other.delete_tenant("acme")).unwrap();
+    let gone = block_on(tenant.get("note", &PrimaryKey::of(1))).unwrap_err();
+    assert_eq!(gone.code(), Code::TenantNotFound);
+    assert_eq!(block_on(tenant.insert("note", &note(3))).unwrap_err().code(), Code::TenantNotFound);
 }

@@ -116,9 +116,12 @@ impl Tenant {
             .run_completed(|transaction| {
                 let (body, tenant) = (&body, self.clone());
                 async move {
-                    let running = TenantTransaction::begin(tenant, transaction).await?;
+                    let running = TenantTransaction::begin(tenant, transaction, true).await?;
                     let work = start(body, running.clone());
-                    let value = work.await?;
+                    let value = work.await;
+                    // First: what the body made of a header that is not the tenant's counts for nothing, errors included.
+                    running.check_header().await?;
+                    let value = value?;
                     running.finish().await?;
                     Ok(value)
                 }
@@ -143,8 +146,11 @@ impl Tenant {
             .read(|transaction| {
                 let (body, tenant) = (&body, self.clone());
                 async move {
-                    let running = TenantTransaction::begin(tenant, transaction).await?;
-                    start(body, running).await
+                    let running = TenantTransaction::begin(tenant, transaction, false).await?;
+                    let work = start(body, running.clone());
+                    let value = work.await;
+                    running.check_header().await?;
+                    value
                 }
             })
             .await

@@ -10,7 +10,7 @@ use tenantry_kv::{Isolation, KvFuture, MutationType, RangeBatch, RangeRequest, T
 
 use super::Tenant;
 use crate::change_log;
-use crate::database::{Schema, uuid_of};
+use crate::database::{HeaderCheck, Schema, check_state, uuid_of};
 use crate::error::{Code, Error, Result, limit};
 use crate::limits::{CHANGES_MAX, WRITE_SIZE_BYTES_MAX};
 use crate::messages::{Change, TenantHeader};
@@ -25,6 +25,14 @@ pub struct TenantTransaction {
     pub(super) header: Arc<TenantHeader>,
     schema: Arc<Schema>,
     state: Arc<Mutex<State>>,
+    under_way: Arc<Mutex<UnderWay>>,
+}
+
+/// What was asked for at the begin and is needed at the end.
+#[derive(Default)]
+struct UnderWay {
+    header: Option<HeaderCheck>,
+    database_state: Option<KvFuture<Option<Bytes>>>,
 }
 
 /// The ordinal, tags and lengths of one operation in the log.
@@ -64,12 +72,21 @@ impl fmt::Debug for TenantTransaction {
 }
 
 impl TenantTransaction {
-    pub(super) async fn begin(tenant: Tenant, transaction: TransactionRef) -> Result<TenantTransaction> {
+    /// A transaction on `tenant`, which `commits` or only reads.
+    pub(super) async fn begin(
+        tenant: Tenant,
+        transaction: TransactionRef,
+        commits: bool,
+    ) -> Result<TenantTransaction> {
         let inner = &tenant.database.inner;
-        let (header, _) = inner.header(&*transaction, tenant.info.id, &tenant.keys).await?;
+        // All that is to be read goes out together.
+        let database_state = commits.then(|| inner.begin_state(&*transaction)).transpose()?;
+        let (header, check) = inner.likely_header(&*transaction, tenant.info.id, &tenant.keys).await?;
+        let under_way = Arc::new(Mutex::new(UnderWay { header: check, database_state }));
         let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
         let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
-        Ok(TenantTransaction { tenant: tenant.clone(), transaction, header, schema, state: Arc::default() })
+        let state = Arc::default();
+        Ok(TenantTransaction { tenant: tenant.clone(), transaction, header, schema, state, under_way })
     }
 
     /// The schema that holds in this transaction.
@@ -188,6 +205,19 @@ impl TenantTransaction {
         self.lock().pending.contains_key(key)
     }
 
+    /// Makes sure that the header is the one that this transaction took for it. To be called before anything that it did counts.
+    pub(super) async fn check_header(&self) -> Result<()> {
+        let check = self.under_way().header.take();
+        match check {
+            Some(check) => self.tenant.database.inner.check_header(self.tenant.info.id, check).await,
+            None => Ok(()),
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Issues what carries the transaction's stamp: the last step before the commit.
     pub(super) async fn finish(&self) -> Result<()> {
         let (pending, changes) = {
@@ -198,7 +228,11 @@ impl TenantTransaction {
         if changes.is_empty() {
             return Ok(());
         }
-        self.tenant.database.inner.check_writable(&*self.transaction).await?;
+        let database_state = self.under_way().database_state.take();
+        match database_state {
+            Some(reading) => check_state(reading.await?)?,
+            None => self.tenant.database.inner.check_writable(&*self.transaction).await?,
+        }
         for (key, pending) in pending {
             let mut operand = Vec::with_capacity(pending.frame.len() + 4);
             operand.extend_from_slice(&pending.frame);
