@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -120,6 +121,16 @@ impl UnreliableTransaction {
         let sleep = self.faults.timer.sleep(delay);
         KvFuture::pending(async move {
             sleep.await?;
+            // Others go on meanwhile, also where time does not pass.
+            let mut has_yielded = false;
+            std::future::poll_fn(|context| {
+                if std::mem::replace(&mut has_yielded, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
             answer.await
         })
     }

@@ -1,12 +1,17 @@
 //! The engine on a bad day keeps the contract on a good one.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use pollster::block_on;
 use tenantry_core::{Code, Database, PrimaryKey, Record, SchemaDefinition};
 use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
 use tenantry_kv::conformance::{Subject, rules};
+use tenantry_kv::directory::DirectoryLayer;
+use tenantry_kv::env::Randomness;
 use tenantry_kv::{Engine, Isolation, RangeRequest};
 use tenantry_sim::UnreliableEngine;
 
@@ -84,4 +89,49 @@ fn what_was_done_with_a_header_that_has_changed_does_not_count() {
     let gone = block_on(tenant.get("note", &PrimaryKey::of(1))).unwrap_err();
     assert_eq!(gone.code(), Code::TenantNotFound);
     assert_eq!(block_on(tenant.insert("note", &note(3))).unwrap_err().code(), Code::TenantNotFound);
+}
+
+/// Draws a number twice, then the next, the one behind it and so on.
+struct Draws {
+    from: u64,
+    drawn: AtomicU64,
+}
+
+fn draws(from: u64) -> DirectoryLayer {
+    DirectoryLayer::new(Arc::new(Draws { from, drawn: AtomicU64::new(0) }))
+}
+
+impl Randomness for Draws {
+    fn next_u64(&self, _purpose: &'static str) -> u64 {
+        self.from + self.drawn.fetch_add(1, Ordering::Relaxed).saturating_sub(1)
+    }
+}
+
+/// FoundationDB's binding tester found one prefix given to two directories: two tasks that created them in one transaction had drawn the same candidate, and each had looked
+/// whether it was free before the other had taken it.
+#[test]
+fn two_tasks_in_one_transaction_are_given_different_prefixes() {
+    let env = manual_env();
+    let reference = Arc::new(ReferenceEngine::new(env.clone()));
+    let engine = UnreliableEngine::distant(reference, env.timer, 3);
+    let transaction = engine.begin().unwrap();
+    // The version is written by whoever comes first: it is not what this is about.
+    block_on(draws(40).create(&*transaction, &["first"], b"")).unwrap();
+    let directories = draws(5);
+    let mut tasks = [
+        Box::pin(directories.create(&*transaction, &["one"], b"")),
+        Box::pin(directories.create(&*transaction, &["two"], b"")),
+    ];
+    let mut context = Context::from_waker(Waker::noop());
+    let mut prefixes: Vec<Option<tenantry_kv::Bytes>> = vec![None, None];
+    while prefixes.iter().any(Option::is_none) {
+        for (task, prefix) in tasks.iter_mut().zip(&mut prefixes) {
+            if prefix.is_none()
+                && let Poll::Ready(created) = task.as_mut().poll(&mut context)
+            {
+                *prefix = Some(created.unwrap().subspace().unwrap().prefix().clone());
+            }
+        }
+    }
+    assert_ne!(prefixes[0], prefixes[1]);
 }

@@ -4,6 +4,8 @@
 //! in it, and claims the first free one with a write conflict on that candidate alone. The keys and the steps are those of FoundationDB's
 //! bindings (`bindings/python/fdb/directory_impl.py`, 7.3), so that all of them can allocate from one directory at a time.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use bytes::Bytes;
 
 use crate::atomic::MutationType;
@@ -11,10 +13,18 @@ use crate::conflict_range::ConflictKind;
 use crate::engine::{Isolation, Transaction};
 use crate::env::Randomness;
 use crate::error::{Error, ErrorCode, Result};
+use crate::future::KvFuture;
 use crate::options::TransactionOption;
-use crate::range::RangeRequest;
+use crate::range::{RangeBatch, RangeRequest};
 use crate::subspace::Subspace;
 use crate::tuple::Element;
+
+/// Held while operations are issued that belong together: several tasks may allocate in one transaction. Never held while something is waited for.
+static ISSUING: Mutex<()> = Mutex::new(());
+
+fn issuing() -> MutexGuard<'static, ()> {
+    ISSUING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(super) struct Allocator {
     counters: Subspace,
@@ -45,10 +55,17 @@ impl Allocator {
     }
 
     async fn window_start(&self, transaction: &dyn Transaction) -> Result<i64> {
+        self.window_start_of(self.newest_counter(transaction).await?)
+    }
+
+    fn newest_counter(&self, transaction: &dyn Transaction) -> KvFuture<RangeBatch> {
         let range = self.counters.tuples();
         let request = RangeRequest::new(range.begin, range.end).limit(1).reverse(true);
-        let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
-        match batch.rows.first() {
+        transaction.get_range(&request, Isolation::Snapshot)
+    }
+
+    fn window_start_of(&self, newest: RangeBatch) -> Result<i64> {
+        match newest.rows.first() {
             None => Ok(0),
             Some(row) => match self.counters.unpack(&row.key)?.first() {
                 Some(Element::Int(start)) => Ok(*start),
@@ -62,14 +79,18 @@ impl Allocator {
         let mut has_moved = false;
         loop {
             let counter = self.counters.pack(&[Element::Int(start)])?;
-            if has_moved {
-                let recent = self.recent.pack(&[Element::Int(start)])?;
-                transaction.clear_range(self.counters.prefix(), &counter);
-                transaction.set_option(TransactionOption::NextWriteNoWriteConflictRange)?;
-                transaction.clear_range(self.recent.prefix(), &recent);
-            }
-            transaction.atomic(MutationType::Add, &counter, &1i64.to_le_bytes());
-            let count = match transaction.get(&counter, Isolation::Snapshot).await? {
+            let recent = self.recent.pack(&[Element::Int(start)])?;
+            let counting = {
+                let _issuing = issuing();
+                if has_moved {
+                    transaction.clear_range(self.counters.prefix(), &counter);
+                    transaction.set_option(TransactionOption::NextWriteNoWriteConflictRange)?;
+                    transaction.clear_range(self.recent.prefix(), &recent);
+                }
+                transaction.atomic(MutationType::Add, &counter, &1i64.to_le_bytes());
+                transaction.get(&counter, Isolation::Snapshot)
+            };
+            let count = match counting.await? {
                 None => 0,
                 Some(count) => i64::from_le_bytes(count[..].try_into().map_err(|_| damaged(&counter))?),
             };
@@ -93,10 +114,16 @@ impl Allocator {
         loop {
             let candidate = start + (randomness.next_u64("directory") % size as u64) as i64;
             let key = self.recent.pack(&[Element::Int(candidate)])?;
-            let newest = self.window_start(transaction).await?;
-            let taken = transaction.get(&key, Isolation::Serializable).await?;
-            transaction.set_option(TransactionOption::NextWriteNoWriteConflictRange)?;
-            transaction.set(&key, b"");
+            // Whoever else draws this candidate in the same transaction finds it set.
+            let (newest, taken) = {
+                let _issuing = issuing();
+                let newest = self.newest_counter(transaction);
+                let taken = transaction.get(&key, Isolation::Serializable);
+                transaction.set_option(TransactionOption::NextWriteNoWriteConflictRange)?;
+                transaction.set(&key, b"");
+                (newest, taken)
+            };
+            let (newest, taken) = (self.window_start_of(newest.await?)?, taken.await?);
             if newest > start {
                 return Ok(None);
             }
