@@ -338,8 +338,8 @@ impl Transaction for EmbeddedTransaction {
 
     fn approximate_size_bytes(&self) -> KvFuture<u64> {
         let state = self.lock();
-        let checked = state.check_deferred().and_then(|()| state.check_phase(self.now()));
-        KvFuture::ready(checked.map(|()| state.size_bytes() as u64))
+        // Also when it is cancelled or committed: nothing is asked of the database.
+        KvFuture::ready(state.check_deferred().map(|()| state.size_bytes() as u64))
     }
 
     fn conflict_ranges(&self, report: ConflictReport) -> KvFuture<Vec<KeyRange>> {

@@ -294,12 +294,15 @@ impl ReferenceTransaction {
         }
     }
 
-    fn check_open(&self, state: &State) -> Result<()> {
-        if let Some(error) = &state.deferred
-            && !self.shared.has(Fault::DeferredErrorForgotten)
-        {
-            return Err(error.clone());
+    fn check_deferred(&self, state: &State) -> Result<()> {
+        match &state.deferred {
+            Some(error) if !self.shared.has(Fault::DeferredErrorForgotten) => Err(error.clone()),
+            _ => Ok(()),
         }
+    }
+
+    fn check_open(&self, state: &State) -> Result<()> {
+        self.check_deferred(state)?;
         match state.phase {
             Phase::CommitStarted if !self.shared.has(Fault::UsableAfterCommit) => {
                 return Err(ErrorCode::USED_DURING_COMMIT.into());
@@ -958,7 +961,7 @@ impl Transaction for ReferenceTransaction {
 
     fn approximate_size_bytes(&self) -> KvFuture<u64> {
         let state = self.lock();
-        KvFuture::ready(self.check_open(&state).map(|()| state.size() as u64))
+        KvFuture::ready(self.check_deferred(&state).map(|()| state.size() as u64))
     }
 
     fn conflict_ranges(&self, report: ConflictReport) -> KvFuture<Vec<KeyRange>> {

@@ -155,6 +155,8 @@ rules! {
         transaction.cancel();
         transaction.set(b"k", b"v");
         same!(code(transaction.get(b"k", Serializable).await), 1025);
+        // What asks nothing of the database still answers.
+        same!(code(transaction.approximate_size_bytes().await), 0);
         same!(code(transaction.commit().await), 1025);
         same!(code(transaction.on_error(&error(1020)).await), 1025);
         transaction.reset();
