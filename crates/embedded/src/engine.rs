@@ -21,7 +21,7 @@ use crate::reply::promise;
 use crate::seam::{CommitRequest, Done, Gate, Snapshots, WatchTicket};
 use crate::sequencer::{LOCK_KEY, Sequencer, Shared, Waiting};
 use crate::settings::Settings;
-use crate::stats::{Counters, Stats};
+use crate::stats::{Counters, Stats, count};
 use crate::store::Store;
 use crate::transaction::{Defaults, EmbeddedTransaction};
 use crate::versions::Versions;
@@ -332,6 +332,11 @@ impl Gate for Core {
             }
             Ok(())
         })
+    }
+
+    fn count_read(&self, is_range: bool) {
+        let counters = &self.shared.counters;
+        count(if is_range { &counters.range_reads } else { &counters.reads });
     }
 
     fn commit(&self, request: CommitRequest, done: Done) {

@@ -128,6 +128,9 @@ pub(crate) trait Gate: Send + Sync {
     /// 1009 when it stays in the future for a second; 1007 when it has left the window.
     fn await_version(&self, version: Version) -> KvFuture<()>;
 
+    /// Counts a read of a key or a selector, or (`is_range`) of a batch of a range.
+    fn count_read(&self, is_range: bool);
+
     /// Commits, and calls `done` with the outcome, on a thread of the engine.
     fn commit(&self, request: CommitRequest, done: Done);
 

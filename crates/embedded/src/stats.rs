@@ -125,6 +125,10 @@ macro_rules! counters {
 counters! {
     /// Transactions that committed with writes.
     commits,
+    /// Reads of a key or of a selector.
+    reads,
+    /// Batches of ranges.
+    range_reads,
     /// Transactions refused with 1020.
     conflicts,
     /// Commits and reads refused with 1007.

@@ -59,6 +59,7 @@ fn embedded(stats: &Stats) -> Json {
         "window": { "size_bytes": stats.window_size_bytes, "entries": stats.window_entries, "oldest_version": stats.version_oldest },
         "log": { "size_bytes": stats.log_size_bytes, "bytes_written": stats.log_bytes_written },
         "map": { "applied_version": stats.version_applied, "bytes_written": stats.map_bytes_written },
+        "requests": { "reads": stats.reads, "range_reads": stats.range_reads, "commits": stats.commits },
         "commits": stats.commits,
         "conflicts": stats.conflicts,
         "too_old": stats.too_old,

@@ -159,10 +159,12 @@ fn flatten<T>(result: Result<KvFuture<T>>) -> KvFuture<T> {
 
 impl ReadTransaction for EmbeddedTransaction {
     fn get(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>> {
+        self.gate.count_read(false);
         flatten(self.get_checked(key, isolation))
     }
 
     fn get_key(&self, selector: &KeySelector, isolation: Isolation) -> KvFuture<Bytes> {
+        self.gate.count_read(false);
         let begun = self.begin_read().and_then(|state| state.check_selector(selector).map(|()| state));
         let selector = selector.clone();
         flatten(begun.map(|state| {
@@ -173,6 +175,7 @@ impl ReadTransaction for EmbeddedTransaction {
     }
 
     fn get_range(&self, request: &RangeRequest, isolation: Isolation) -> KvFuture<RangeBatch> {
+        self.gate.count_read(true);
         if let Err(error) = reads::check_request(request) {
             return KvFuture::error(error);
         }
