@@ -9,7 +9,7 @@ use pollster::block_on;
 use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
 use tenantry_kv::directory::DirectoryLayer;
 use tenantry_kv::env::Randomness;
-use tenantry_kv::{Engine, ErrorCode, Isolation, RangeRequest, TransactionRef};
+use tenantry_kv::{Engine, ErrorCode, Isolation, RangeRequest, Subspace, TransactionRef};
 
 /// 0, 1, 2, ...
 #[derive(Default)]
@@ -117,6 +117,16 @@ fn what_is_not_possible_is_refused_by_name() {
             let again = manual.create_with_prefix(&*transaction, &["n"], b"", taken.into()).await;
             assert_eq!(code(again), ErrorCode::DIRECTORY_INVALID, "{taken}");
         }
+
+        // FoundationDB's binding tester: a chosen prefix was put behind that of the layer's contents, where the bindings take it as it is.
+        let contents = Subspace::new(b"contents".as_slice());
+        let elsewhere =
+            DirectoryLayer::at(Subspace::new(b"nodes".as_slice()), contents, Arc::new(Counting::default()));
+        let elsewhere = elsewhere.with_manual_prefixes();
+        let own = elsewhere.create_with_prefix(&*transaction, &["m"], b"", "outside".into()).await.unwrap();
+        assert_eq!(&own.subspace().unwrap().prefix()[..], b"outside");
+        let none = elsewhere.create_with_prefix(&*transaction, &["n"], b"", "".into()).await;
+        assert_eq!(code(none), ErrorCode::DIRECTORY_INVALID);
 
         let key = directory.subspace().unwrap().pack(&[1.into()]).unwrap();
         transaction.set(&key, b"data");

@@ -224,6 +224,12 @@ impl Call {
     fn pop(operation: &str, stack: &mut Stack, entry: &Entry) -> Result<Call> {
         let base = entry.path();
         let below = |path: Vec<String>| [base.clone(), path].concat();
+        // A partition is the root of its own directories, and a root can be neither opened nor created.
+        let is_partition = matches!(entry, Entry::Directory(_, directory) if directory.is_partition());
+        let inside = |path: Vec<String>| match is_partition && path.is_empty() {
+            true => Err(malformed("the root of a partition cannot be opened")),
+            false => Ok(below(path)),
+        };
         let layer = |element: Element| match element {
             Element::Nil => Ok(Bytes::new()),
             Element::Bytes(bytes) => Ok(bytes),
@@ -237,13 +243,19 @@ impl Call {
             }
         };
         Ok(match operation {
-            "DIRECTORY_CREATE_OR_OPEN" => Call::CreateOrOpen(below(pop_path(stack)?), layer(stack.pop()?)?),
-            "DIRECTORY_CREATE" => {
-                let path = below(pop_path(stack)?);
-                let layer = layer(stack.pop()?)?;
-                Call::Create(path, layer, stack.pop()?.as_bytes().cloned())
+            "DIRECTORY_CREATE_OR_OPEN" => {
+                let (path, layer) = (pop_path(stack)?, layer(stack.pop()?)?);
+                Call::CreateOrOpen(inside(path)?, layer)
             }
-            "DIRECTORY_OPEN" => Call::Open(below(pop_path(stack)?), layer(stack.pop()?)?),
+            "DIRECTORY_CREATE" => {
+                let (path, layer) = (pop_path(stack)?, layer(stack.pop()?)?);
+                let prefix = stack.pop()?.as_bytes().cloned();
+                Call::Create(inside(path)?, layer, prefix)
+            }
+            "DIRECTORY_OPEN" => {
+                let (path, layer) = (pop_path(stack)?, layer(stack.pop()?)?);
+                Call::Open(inside(path)?, layer)
+            }
             "DIRECTORY_MOVE" => {
                 let (from, to) = (pop_path(stack)?, pop_path(stack)?);
                 Call::Move(below(from), below(to))

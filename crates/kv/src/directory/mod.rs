@@ -359,7 +359,8 @@ impl DirectoryLayer {
     /// The prefix for a new directory: allocated or given, with nothing in it and in nobody else's.
     async fn free_prefix(&self, transaction: &dyn Transaction, manual: Option<Bytes>) -> Result<Bytes> {
         let (prefix, isolation) = match manual {
-            Some(prefix) => ([&self.contents.prefix()[..], &prefix].concat(), Isolation::Serializable),
+            // As it is given: it need not lie where the layer's own choices do.
+            Some(prefix) => (prefix.to_vec(), Isolation::Serializable),
             None => {
                 let allocator = Allocator::new(&self.root()?.child(&[Element::from(b"hca".as_slice())])?)?;
                 let number = allocator.allocate(transaction, &*self.randomness).await?;
