@@ -45,6 +45,9 @@ struct Arguments {
     /// How many keys the part range-clear clears
     #[arg(long, default_value_t = 10_000_000)]
     clear_keys: u64,
+    /// Where the part records keeps its database: an fdb: URL puts it on a cluster. Default a temporary directory
+    #[arg(long)]
+    url: Option<String>,
     /// Print the results as one JSON document at the end
     #[arg(long)]
     json: bool,

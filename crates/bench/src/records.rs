@@ -21,9 +21,10 @@ const PER_GROUP: i64 = 100;
 
 pub(crate) fn measure(arguments: &Arguments, results: &mut Results) -> Outcome<()> {
     let directory = tempfile::Builder::new().prefix("tenantry-bench-").tempdir_in(".")?;
-    let url = format!("file:{}", directory.path().display());
+    let url = arguments.url.clone().unwrap_or_else(|| format!("file:{}", directory.path().display()));
     block_on(async {
-        let database = tenantry::open(&url).await?;
+        let database =
+            tenantry::Options::new().name(format!("bench-{}", std::process::id())).open(&url).await?;
         database.apply_schema(&SchemaDefinition::from_toml(SCHEMA)?).await?;
         let tenant = database.create_tenant("bench", "bench").await?;
         let record = |id: i64| {

@@ -257,12 +257,12 @@ impl Transaction for EmbeddedTransaction {
 
     fn set_read_version(&self, version: Version) {
         self.lock().void(|state| {
+            if state.read_version.is_some() {
+                return Err(ErrorCode::READ_VERSION_ALREADY_SET.into());
+            }
             if version <= 0 {
                 let detail = format!("read version {version}: versions are greater than 0");
                 return Err(Error::new(ErrorCode::VERSION_INVALID, detail));
-            }
-            if state.read_version.is_some() {
-                return Err(ErrorCode::READ_VERSION_ALREADY_SET.into());
             }
             state.read_version = Some(version);
             state.is_version_unproven = true;

@@ -145,9 +145,9 @@ impl State {
         self.deferred.clone().map_or(Ok(()), Err)
     }
 
-    /// Runs a void operation: its error is kept as the deferred one, unless there is one already.
+    /// Runs a void operation, also when the transaction is cancelled: its error is kept as the deferred one, unless there is one already.
     pub(super) fn void(&mut self, work: impl FnOnce(&mut State) -> Result<()>) {
-        if self.deferred.is_some() || self.phase == Phase::Cancelled {
+        if self.deferred.is_some() {
             return;
         }
         let result = match self.phase {

@@ -553,7 +553,7 @@ impl ReferenceTransaction {
 
     fn void(&self, work: impl FnOnce(&mut State) -> Result<()>) {
         let mut state = self.lock();
-        if state.deferred.is_some() || state.phase == Phase::Cancelled {
+        if state.deferred.is_some() {
             return;
         }
         let result = match state.phase {
@@ -809,11 +809,11 @@ impl Transaction for ReferenceTransaction {
 
     fn set_read_version(&self, version: Version) {
         self.void(|state| {
-            if version <= 0 {
-                return Err(ErrorCode::VERSION_INVALID.into());
-            }
             if state.read_version.is_some() {
                 return Err(ErrorCode::READ_VERSION_ALREADY_SET.into());
+            }
+            if version <= 0 {
+                return Err(ErrorCode::VERSION_INVALID.into());
             }
             state.read_version = Some(version);
             Ok(())

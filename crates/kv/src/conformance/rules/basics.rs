@@ -161,6 +161,14 @@ rules! {
         same!(code(transaction.on_error(&error(1020)).await), 1025);
         transaction.reset();
         same!(code(transaction.get(b"k", Serializable).await), 0);
+        // The first error of an operation that returns nothing is kept even so, and comes first.
+        transaction.cancel();
+        transaction.set_read_version(0);
+        same!(code(transaction.get(b"k", Serializable).await), 2010);
+        transaction.reset();
+        transaction.cancel();
+        transaction.set_read_version(0);
+        same!(code(transaction.get(b"k", Serializable).await), 2011);
     }
     "3.4" => |subject| {
         for retried in [1007, 1009, 1020, 1021, 1037, 1038, 1042, 1051, 1078, 1213, 1223] {
