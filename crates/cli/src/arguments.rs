@@ -62,12 +62,12 @@ pub(crate) enum Command {
     Tenant(TenantCommand),
     /// Import rows from a .jsonl, .json or .csv file
     Import(ImportArguments),
-    /// Print the record of a key
-    Get(KeyArguments),
+    /// Print the records of keys
+    Get(GetArguments),
     /// Write a record
     Put(PutArguments),
     /// Delete the record of a key
-    Delete(KeyArguments),
+    Delete(DeleteArguments),
     /// Print the records that a filter asks for
     Query(QueryArguments),
     /// A tenant's own key-value space: get, set, clear, range
@@ -173,7 +173,19 @@ pub(crate) struct ImportArguments {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct KeyArguments {
+pub(crate) struct GetArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The key, or several: a value, or a JSON list where the key has several fields
+    #[arg(allow_hyphen_values = true, required = true, value_name = "KEY")]
+    pub(crate) keys: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DeleteArguments {
     /// The tenant's name
     pub(crate) tenant: String,
     /// The record type
@@ -182,6 +194,19 @@ pub(crate) struct KeyArguments {
     /// The key: its value, or a JSON list where the key has several fields
     #[arg(allow_hyphen_values = true)]
     pub(crate) key: String,
+    #[command(flatten)]
+    pub(crate) condition: ConditionArguments,
+}
+
+/// In what state a record has to be for a change.
+#[derive(Args, Debug)]
+pub(crate) struct ConditionArguments {
+    /// Refuse unless the record has this version, as get prints it
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) if_version: Option<String>,
+    /// Refuse unless the record is there and this condition, in CEL, holds for it
+    #[arg(long = "if", value_name = "CEL", conflicts_with = "if_version")]
+    pub(crate) if_matches: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -195,11 +220,16 @@ pub(crate) struct PutArguments {
     #[arg(value_name = "JSON")]
     pub(crate) record: String,
     /// Refuse if a record with this key exists
-    #[arg(long, conflicts_with = "if_version")]
+    #[arg(long, conflicts_with_all = ["if_version", "if_matches", "replace_only", "merge"])]
     pub(crate) insert: bool,
-    /// Refuse unless the record has this version, as get prints it
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) if_version: Option<String>,
+    /// Refuse if no record with this key exists
+    #[arg(long, conflicts_with_all = ["if_version", "if_matches", "merge"])]
+    pub(crate) replace_only: bool,
+    /// Change the fields that are given and leave the others (JSON merge patch): null takes a field out
+    #[arg(long, conflicts_with_all = ["if_version", "if_matches"])]
+    pub(crate) merge: bool,
+    #[command(flatten)]
+    pub(crate) condition: ConditionArguments,
 }
 
 #[derive(Args, Debug)]

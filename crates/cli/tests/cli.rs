@@ -124,6 +124,45 @@ fn records_are_written_read_and_deleted() {
 }
 
 #[test]
+fn records_are_changed_under_conditions() {
+    let cli = Cli::with_films();
+    let key = r#"["Heat","1995-12-15"]"#;
+    let put = |arguments: &[&str]| cli.refused(&[&["put", "acme", "film"], arguments].concat());
+    assert_eq!(put(&[HEAT, "--replace-only"]), refused(4, "RecordNotFound"));
+    let patch = r#"{"title":"Heat","released":"1995-12-15","imdb_rating":null,"genre":"Comedy"}"#;
+    assert_eq!(put(&[patch, "--merge"]), refused(4, "RecordNotFound"));
+    cli.ok(&["put", "acme", "film", HEAT]);
+    cli.ok(&["put", "acme", "film", HEAT, "--replace-only"]);
+    cli.ok(&["put", "acme", "film", patch, "--merge"]);
+    let found = cli.json(&["get", "acme", "film", key]);
+    assert_eq!(found["record"], json!({ "title": "Heat", "released": "1995-12-15", "genre": "Comedy" }));
+    assert_eq!(put(&[r#"{"title":"Heat","genre":"Drama"}"#, "--merge"]), refused(2, "Usage"));
+    assert_eq!(put(&["[]", "--merge"]), refused(2, "Usage"));
+    assert_eq!(put(&[HEAT, "--if", "genre == \"Drama\""]), refused(3, "ConditionFailed"));
+    assert_eq!(put(&[HEAT, "--if", "genre =="]), refused(3, "ExpressionInvalid"));
+    assert_eq!(put(&[HEAT, "--if", "true", "--insert"]), refused(2, "Usage"));
+    cli.ok(&["put", "acme", "film", HEAT, "--if", "genre == \"Comedy\""]);
+    let other = r#"["Ran","1985-06-01"]"#;
+    cli.ok(&["put", "acme", "film", r#"{"title":"Ran","released":"1985-06-01"}"#]);
+    let both = cli.json(&["get", "acme", "film", other, key]);
+    assert_eq!(both["records"][0]["record"]["title"], "Ran");
+    assert!(both["records"][1]["version"].is_string());
+    let absent = r#"["None","1985-06-01"]"#;
+    let output = cli.run(&["--json", "get", "acme", "film", absent, key]);
+    let document: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &document["records"][0]), (Some(4), &Json::Null));
+    assert_eq!(document["records"][1]["record"]["title"], "Heat");
+    assert!(cli.ok(&["get", "acme", "film", other, key]).contains("Ran"));
+    let version = found["version"].as_str().unwrap();
+    let delete = |arguments: &[&str]| cli.refused(&[&["delete", "acme", "film", key], arguments].concat());
+    assert_eq!(delete(&["--if-version", version]), refused(3, "ConditionFailed"));
+    assert_eq!(delete(&["--if", "genre == \"Comedy\""]), refused(3, "ConditionFailed"));
+    let version = cli.json(&["get", "acme", "film", key])["version"].as_str().unwrap().to_owned();
+    cli.ok(&["delete", "acme", "film", key, "--if-version", &version]);
+    assert_eq!(delete(&["--if-version", &version]), refused(4, "RecordNotFound"));
+}
+
+#[test]
 fn queries_page_and_explain() {
     let cli = Cli::with_films();
     for (title, rating) in [("A", "1.5"), ("B", "7.5"), ("C", "8.5"), ("D", "9.5")] {

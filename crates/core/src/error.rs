@@ -85,6 +85,7 @@ codes! {
     KeyInvalid = 20_033, Invalid, "The key does not fit the primary key";
     UniqueViolation = 20_034, Refused, "Another record has the values that a unique index allows once";
     ConditionFailed = 20_035, Refused, "The record is not in the state that the change asks for";
+    PrimaryKeyChanged = 20_036, Refused, "The change would give the record another primary key";
     ExpressionInvalid = 20_040, Invalid, "The expression is not valid";
     ExpressionUnsupported = 20_041, Invalid, "The expression uses something that is not supported";
     QueryInvalid = 20_042, Invalid, "The query is not valid";

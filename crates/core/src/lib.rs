@@ -44,6 +44,7 @@ mod json;
 mod key_form;
 mod key_space;
 pub mod limits;
+mod merge_patch;
 mod messages;
 mod names;
 mod query;

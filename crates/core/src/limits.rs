@@ -39,6 +39,11 @@ pub const RAW_KEY_SIZE_BYTES_MAX: usize = 9_900;
 /// A value of a tenant's own key-value space, in bytes.
 pub const RAW_VALUE_SIZE_BYTES_MAX: usize = tenantry_kv::limits::VALUE_SIZE_BYTES_MAX;
 
+/// The most keys that are read together.
+pub const GET_MANY_KEYS_MAX: usize = 1_000;
+/// The bytes of the records that are read together.
+pub const GET_MANY_SIZE_BYTES_MAX: usize = 32_000_000;
+
 /// An expression, in bytes.
 pub const EXPRESSION_SIZE_BYTES_MAX: usize = 8_192;
 /// How deep an expression may be nested.
@@ -59,6 +64,8 @@ pub const SORTED_MAX: usize = 100_000;
 /// The columns of an order.
 pub const ORDER_COLUMNS_MAX: usize = 8;
 
+/// How deep the JSON of a field may be nested: what is deeper could not be read again.
+pub const JSON_DEPTH_MAX: usize = 127;
 /// A JSON document from outside, in bytes.
 pub const JSON_SIZE_BYTES_MAX: usize = 4_000_000;
 /// Tenants on one page of a listing.

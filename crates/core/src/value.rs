@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use uuid::Uuid;
 
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::limits::TYPE_DEPTH_MAX;
+use crate::limits::{JSON_DEPTH_MAX, TYPE_DEPTH_MAX};
 
 /// A name that many values share.
 pub type Name = Arc<str>;
@@ -315,6 +315,11 @@ impl Value {
                 let detail = format!("the field {} holds whole microseconds, not {value}", shown(name));
                 Err(Error::new(Code::RecordInvalid, detail))
             }
+            (Value::Json(json), FieldType::Json) if is_nested_deeper(json, JSON_DEPTH_MAX) => {
+                let detail =
+                    format!("the field {} takes JSON of a depth up to {JSON_DEPTH_MAX}", shown(name));
+                Err(Error::new(Code::RecordInvalid, detail))
+            }
             (Value::Enum(_) | Value::String(_), FieldType::Enum(values)) => {
                 let found = self.as_name().unwrap_or_default();
                 match values.iter().any(|value| *value.name == *found) {
@@ -390,6 +395,16 @@ pub(crate) fn check_fields(values: &[(Name, Value)], fields: &[Field], path: &st
     {
         Some(field) => Err(missing(&format!("{path}{}", field.name))),
         None => Ok(()),
+    }
+}
+
+/// Whether lists and objects are nested deeper than so many.
+fn is_nested_deeper(json: &Json, depth_left: usize) -> bool {
+    match (json, depth_left) {
+        (Json::Array(_) | Json::Object(_), 0) => true,
+        (Json::Array(elements), depth) => elements.iter().any(|json| is_nested_deeper(json, depth - 1)),
+        (Json::Object(fields), depth) => fields.values().any(|json| is_nested_deeper(json, depth - 1)),
+        _ => false,
     }
 }
 

@@ -4,28 +4,51 @@ use std::io::Read;
 
 use serde_json::{Value as Json, json};
 use tenantry::limits::JSON_SIZE_BYTES_MAX;
-use tenantry::{Condition, Order, PrimaryKey, Query, Record, RecordVersion, parse_json};
+use tenantry::{Condition, Order, PrimaryKey, Query, Record, RecordType, RecordVersion, Tenant, parse_json};
 
 use super::{Target, open_existing};
-use crate::arguments::{KeyArguments, PutArguments, QueryArguments};
+use crate::arguments::{ConditionArguments, DeleteArguments, GetArguments, PutArguments, QueryArguments};
 use crate::output::{Exit, Failure, Outcome, Printer, visible};
 
-pub(crate) async fn get(arguments: KeyArguments, target: &Target, printer: Printer) -> Outcome {
-    let KeyArguments { tenant, record_type, key } = arguments;
+pub(crate) async fn get(arguments: GetArguments, target: &Target, printer: Printer) -> Outcome {
+    let GetArguments { tenant, record_type, keys } = arguments;
     let tenant = open_existing(target).await?.tenant(&tenant).await?;
     let schema = tenant.schema().await?;
-    let key = PrimaryKey::parse(&key, schema.definition.record_type(&record_type)?)?;
-    let Some(record) = tenant.get(&record_type, &key).await? else {
+    let definition = schema.definition.record_type(&record_type)?;
+    let keys: Vec<PrimaryKey> =
+        keys.iter().map(|key| PrimaryKey::parse(key, definition)).collect::<Result<_, _>>()?;
+    if let [key] = &keys[..] {
+        return get_one(&tenant, &record_type, key, printer).await;
+    }
+    let found = tenant.get_many(&record_type, &keys).await?;
+    let documents: Vec<Json> =
+        found.iter().map(|record| record.as_ref().map_or(Json::Null, document)).collect();
+    let records: Vec<&Record> = found.iter().flatten().collect();
+    printer.document(&json!({ "records": documents }), || table(definition, &records, printer))?;
+    let missing = keys.iter().zip(&found).filter(|(_, record)| record.is_none());
+    missing.for_each(|(key, _)| printer.note(format_args!("there is no {record_type} with the key {key}")));
+    Ok(if records.len() == keys.len() { Exit::Done } else { Exit::NotFound })
+}
+
+async fn get_one(tenant: &Tenant, record_type: &str, key: &PrimaryKey, printer: Printer) -> Outcome {
+    let Some(record) = tenant.get(record_type, key).await? else {
         return Err(Failure::NotFound(format!("there is no {record_type} with the key {key}")));
     };
-    let version = record.version().map(|version| version.to_string());
-    printer.document(&json!({ "record": record.to_json(), "version": version }), || {
+    printer.document(&document(&record), || {
         let mut rows: Vec<Vec<String>> =
             record.fields().map(|(name, value)| vec![name.to_owned(), value.to_string()]).collect();
-        rows.push(vec!["(version)".to_owned(), version.clone().unwrap_or_default()]);
+        rows.push(vec!["(version)".to_owned(), version_of(&record).unwrap_or_default()]);
         printer.table(&["field", "value"], &rows)
     })?;
     Ok(Exit::Done)
+}
+
+fn document(record: &Record) -> Json {
+    json!({ "record": record.to_json(), "version": version_of(record) })
+}
+
+fn version_of(record: &Record) -> Option<String> {
+    record.version().map(|version| version.to_string())
 }
 
 pub(crate) async fn put(arguments: PutArguments, target: &Target, printer: Printer) -> Outcome {
@@ -36,27 +59,55 @@ pub(crate) async fn put(arguments: PutArguments, target: &Target, printer: Print
     let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
     let schema = tenant.schema().await?;
     let record_type = schema.definition.record_type(&arguments.record_type)?;
-    let record = Record::from_json(&parse_json(&text)?, record_type)?;
-    let condition = match &arguments.if_version {
-        Some(version) => Condition::HasVersion(version.parse::<RecordVersion>()?),
-        None if arguments.insert => Condition::IsAbsent,
-        None => Condition::Always,
+    let (name, json) = (&record_type.name, parse_json(&text)?);
+    let key = match arguments.merge {
+        true => {
+            let key = key_of_patch(&json, record_type)?;
+            tenant.merge_patch(name, &key, &json).await?;
+            key
+        }
+        false => {
+            let record = Record::from_json(&json, record_type)?;
+            let condition = match condition(&arguments.condition)? {
+                Condition::Always if arguments.insert => Condition::IsAbsent,
+                Condition::Always if arguments.replace_only => Condition::Exists,
+                condition => condition,
+            };
+            tenant.put_if(name, &record, condition).await?;
+            record.primary_key(record_type)?
+        }
     };
-    let (name, record) = (&record_type.name, &record);
-    tenant.run(|transaction| async move { transaction.put_if(name, record, condition).await }).await?;
-    let key = record.primary_key(record_type)?;
     let values: Vec<Json> = key.values.iter().map(tenantry::Value::to_json).collect();
     printer
         .document(&json!({ "put": { "type": name, "key": values } }), || format!("{name} {key} written"))?;
     Ok(Exit::Done)
 }
 
-pub(crate) async fn delete(arguments: KeyArguments, target: &Target, printer: Printer) -> Outcome {
-    let KeyArguments { tenant, record_type, key } = arguments;
+fn condition(arguments: &ConditionArguments) -> Outcome<Condition<'_>> {
+    Ok(match (&arguments.if_version, &arguments.if_matches) {
+        (Some(version), _) => Condition::HasVersion(version.parse::<RecordVersion>()?),
+        (None, Some(expression)) => Condition::Matches(expression),
+        (None, None) => Condition::Always,
+    })
+}
+
+/// The key of the record that a merge patch is for: its fields stand in the patch.
+fn key_of_patch(patch: &Json, record_type: &RecordType) -> Outcome<PrimaryKey> {
+    let values = record_type.primary_key.iter().map(|name| match patch.get(name) {
+        Some(json) => Ok(tenantry::Value::from_json(json, &record_type.field(name)?.field_type, name)?),
+        None => Err(Failure::Usage(format!(
+            "--merge: the patch names the record by its key, and {name} is missing"
+        ))),
+    });
+    Ok(PrimaryKey { values: values.collect::<Outcome<_>>()? })
+}
+
+pub(crate) async fn delete(arguments: DeleteArguments, target: &Target, printer: Printer) -> Outcome {
+    let DeleteArguments { tenant, record_type, key, condition: asked } = arguments;
     let tenant = open_existing(target).await?.tenant(&tenant).await?;
     let schema = tenant.schema().await?;
     let key = PrimaryKey::parse(&key, schema.definition.record_type(&record_type)?)?;
-    if !tenant.delete(&record_type, &key).await? {
+    if !tenant.delete_if(&record_type, &key, condition(&asked)?).await? {
         return Err(Failure::NotFound(format!("there is no {record_type} with the key {key}")));
     }
     let values: Vec<Json> = key.values.iter().map(tenantry::Value::to_json).collect();
@@ -94,22 +145,9 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
             "entries_scanned": explanation.scanned,
         });
     }
-    printer.document(&document, || {
-        let record_type = schema.definition.record_type(&query.record_type);
-        let fields = record_type.map_or(Vec::new(), |record_type| record_type.fields.clone());
-        // Columns that are empty on the whole page are left out.
-        let names: Vec<&str> = fields
-            .iter()
-            .map(|field| &*field.name)
-            .filter(|name| page.records.iter().any(|record| record.get(name).is_some()))
-            .collect();
-        let cell =
-            |record: &Record, name: &str| record.get(name).map(ToString::to_string).unwrap_or_default();
-        let row = |record: &Record| names.iter().map(|name| cell(record, name)).collect::<Vec<_>>();
-        match page.records.is_empty() {
-            true => "no records".to_owned(),
-            false => printer.table(&names, &page.records.iter().map(row).collect::<Vec<_>>()),
-        }
+    printer.document(&document, || match schema.definition.record_type(&query.record_type) {
+        Ok(record_type) => table(record_type, &page.records.iter().collect::<Vec<_>>(), printer),
+        Err(error) => error.to_string(),
     })?;
     if arguments.explain {
         printer.say(format_args!("\n{}", visible(&page.explanation.to_string())))?;
@@ -120,6 +158,22 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
         printer.note(format_args!("there may be more: --after {token}"));
     }
     Ok(Exit::Done)
+}
+
+/// Records as rows. Columns that are empty in all of them are left out.
+fn table(record_type: &RecordType, records: &[&Record], printer: Printer) -> String {
+    if records.is_empty() {
+        return "no records".to_owned();
+    }
+    let names: Vec<&str> = record_type
+        .fields
+        .iter()
+        .map(|field| &*field.name)
+        .filter(|name| records.iter().any(|record| record.get(name).is_some()))
+        .collect();
+    let cell = |record: &Record, name: &str| record.get(name).map(ToString::to_string).unwrap_or_default();
+    let row = |record: &&Record| names.iter().map(|name| cell(record, name)).collect::<Vec<_>>();
+    printer.table(&names, &records.iter().map(row).collect::<Vec<_>>())
 }
 
 fn read_standard_input() -> Outcome<String> {

@@ -2,6 +2,7 @@
 
 mod counters;
 mod indexes;
+mod operations;
 mod raw;
 mod records;
 mod transaction;

@@ -6,6 +6,7 @@ use tenantry_kv::tuple::Element;
 
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::error::{Code, Error, Result, shown};
+use crate::expression::Expression;
 use crate::key_form;
 use crate::key_space::behind;
 use crate::limits::RECORD_PART_SIZE_BYTES;
@@ -20,7 +21,7 @@ const PART_NUMBER_SIZE_BYTES_MAX: usize = 3;
 /// What has to be so for a record to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Condition {
+pub enum Condition<'a> {
     /// Nothing: it is created or replaced.
     #[default]
     Always,
@@ -30,6 +31,8 @@ pub enum Condition {
     Exists,
     /// The record is there and nobody has written it since it had this version.
     HasVersion(RecordVersion),
+    /// The record is there and this expression (CEL, see [`Expression`]) holds for it as it is.
+    Matches(&'a str),
 }
 
 impl RecordKeys {
@@ -75,16 +78,28 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// 20031 or 20035 when it does not hold, 20030 for [`Condition::Exists`] of a record that does not; as [`insert`](TenantTransaction::insert) otherwise.
-    pub async fn put_if(&self, record_type: &str, record: &Record, condition: Condition) -> Result<()> {
+    /// 20031 or 20035 when it does not hold, 20030 for a record that is not there and had to be; 20040 and 20041 for an expression that is none; as
+    /// [`insert`](TenantTransaction::insert) otherwise.
+    pub async fn put_if(&self, record_type: &str, record: &Record, condition: Condition<'_>) -> Result<()> {
         let record_type = self.record_type(record_type)?;
         record.check(record_type)?;
-        let keys = self.record_keys(record_type, &record.elements(&record_type.primary_key, record_type)?)?;
+        let key = record.primary_key(record_type)?;
+        let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
+        let old = self.check_condition(record_type, &key, &keys, condition).await?;
+        self.write_record(record_type, &keys, record, old.as_ref()).await
+    }
+
+    /// Writes a record that fits its type in the place of the old one, if there is one.
+    pub(super) async fn write_record(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        record: &Record,
+        old: Option<&Stored>,
+    ) -> Result<()> {
         let payload = wire::encode(&record.values, &record_type.fields, &record.unknown)?;
         check_payload(payload.len())?;
-        let old = self.check_condition(record_type, record, &keys, condition).await?;
-        let indexes =
-            self.index_changes(record_type, old.as_ref().map(|stored| &stored.record), Some(record)).await?;
+        let indexes = self.index_changes(record_type, old.map(|old| &old.record), Some(record)).await?;
         let change = RecordChange {
             type_id: record_type.id,
             key: keys.packed.clone(),
@@ -124,11 +139,36 @@ impl TenantTransaction {
     ///
     /// As [`get`](TenantTransaction::get).
     pub async fn delete(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
+        self.delete_if(record_type, key, Condition::Always).await
+    }
+
+    /// Deletes the record of a key if a condition holds; false when there was none and the condition did not ask for one.
+    ///
+    /// # Errors
+    ///
+    /// 20031 or 20035 when it does not hold, 20030 for a record that is not there and had to be; 20040 and 20041 for an expression that is none; as
+    /// [`get`](TenantTransaction::get) otherwise.
+    pub async fn delete_if(
+        &self,
+        record_type: &str,
+        key: &PrimaryKey,
+        condition: Condition<'_>,
+    ) -> Result<bool> {
         let record_type = self.record_type(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        let Some(old) = self.load(record_type, &keys, Isolation::Serializable).await? else {
-            return Ok(false);
-        };
+        match self.check_condition(record_type, key, &keys, condition).await? {
+            Some(old) => self.delete_record(record_type, &keys, &old).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Deletes a record that is there.
+    pub(super) async fn delete_record(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        old: &Stored,
+    ) -> Result<()> {
         let indexes = self.index_changes(record_type, Some(&old.record), None).await?;
         let change =
             RecordChange { type_id: record_type.id, key: keys.packed.clone(), payload: Bytes::new() };
@@ -139,7 +179,7 @@ impl TenantTransaction {
             self.transaction.clear(&keys.part(part)?);
         }
         self.clear_pending(&keys.part(0)?);
-        Ok(true)
+        Ok(())
     }
 
     /// Fires when the record of a key is written or deleted after this transaction. It becomes active with the commit.
@@ -164,37 +204,41 @@ impl TenantTransaction {
     async fn check_condition(
         &self,
         record_type: &RecordType,
-        record: &Record,
+        key: &PrimaryKey,
         keys: &RecordKeys,
-        condition: Condition,
+        condition: Condition<'_>,
     ) -> Result<Option<Stored>> {
-        let shown = || match record.primary_key(record_type) {
-            Ok(key) => format!("{} {key}", shown(&record_type.name)),
-            Err(_) => shown(&record_type.name),
+        let name = || format!("{} {key}", shown(&record_type.name));
+        let expression = match condition {
+            Condition::Matches(text) => Some(Expression::parse(text, record_type)?),
+            _ => None,
         };
         if condition == Condition::IsAbsent {
             // What must not be there need not be read.
             return match self.get_key(&keys.part(0)?, Isolation::Serializable).await? {
-                Some(_) => Err(Error::new(Code::RecordExists, shown())),
+                Some(_) => Err(Error::new(Code::RecordExists, name())),
                 None => Ok(None),
             };
         }
-        let old = self.load(record_type, keys, Isolation::Serializable).await?;
-        match (condition, &old) {
-            (Condition::Exists | Condition::HasVersion(_), None) => {
-                Err(Error::new(Code::RecordNotFound, shown()))
+        let Some(old) = self.load(record_type, keys, Isolation::Serializable).await? else {
+            return match condition {
+                Condition::Always | Condition::IsAbsent => Ok(None),
+                _ => Err(Error::new(Code::RecordNotFound, name())),
+            };
+        };
+        let failed = |why: String| Err(Error::new(Code::ConditionFailed, format!("{} {why}", name())));
+        match condition {
+            Condition::HasVersion(_) if self.has_pending(&keys.part(0)?) => {
+                failed("was written by this very transaction and has no version yet".to_owned())
             }
-            (Condition::HasVersion(_), Some(_)) if self.has_pending(&keys.part(0)?) => {
-                let detail =
-                    format!("{} was written by this very transaction and has no version yet", shown());
-                Err(Error::new(Code::ConditionFailed, detail))
+            Condition::HasVersion(version) if old.record.version != Some(version) => {
+                let found = old.record.version.map(|version| version.to_string()).unwrap_or_default();
+                failed(format!("has the version {found}, not {version}: read it again"))
             }
-            (Condition::HasVersion(version), Some(stored)) if stored.record.version != Some(version) => {
-                let found = stored.record.version.map(|version| version.to_string()).unwrap_or_default();
-                let detail = format!("{} has the version {found}, not {version}: read it again", shown());
-                Err(Error::new(Code::ConditionFailed, detail))
+            Condition::Matches(text) if !expression.is_some_and(|it| it.holds(&old.record.values)) => {
+                failed(format!("is not as {} asks for: read it again", shown(text)))
             }
-            _ => Ok(old),
+            _ => Ok(Some(old)),
         }
     }
 
