@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Get(GetArguments),
     /// Write a record
     Put(PutArguments),
-    /// Delete the record of a key
+    /// Delete the record of a key, or those that a filter asks for
     Delete(DeleteArguments),
     /// Print the records that a filter asks for
     Query(QueryArguments),
@@ -192,10 +192,22 @@ pub(crate) struct DeleteArguments {
     #[arg(value_name = "TYPE")]
     pub(crate) record_type: String,
     /// The key: its value, or a JSON list where the key has several fields
-    #[arg(allow_hyphen_values = true)]
-    pub(crate) key: String,
+    #[arg(allow_hyphen_values = true, required_unless_present = "filter", conflicts_with_all = ["filter", "limit", "after", "dry_run"])]
+    pub(crate) key: Option<String>,
     #[command(flatten)]
     pub(crate) condition: ConditionArguments,
+    /// In place of a key: delete the records for which this condition, in CEL, holds; "true" for all
+    #[arg(long = "where", value_name = "CEL", conflicts_with_all = ["if_version", "if_matches"])]
+    pub(crate) filter: Option<String>,
+    /// With --where: the most records to delete
+    #[arg(long, value_name = "N", requires = "filter", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// With --where: go on with the token that a deletion with --limit ended with
+    #[arg(long, value_name = "TOKEN", requires = "filter")]
+    pub(crate) after: Option<String>,
+    /// With --where: count the records and delete none
+    #[arg(long, requires = "filter")]
+    pub(crate) dry_run: bool,
 }
 
 /// In what state a record has to be for a change.

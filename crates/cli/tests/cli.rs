@@ -163,6 +163,36 @@ fn records_are_changed_under_conditions() {
 }
 
 #[test]
+fn records_are_deleted_by_query() {
+    let cli = Cli::with_films();
+    for title in ["A", "B", "C", "D"] {
+        cli.ok(&["put", "acme", "film", &format!(r#"{{"title":"{title}","released":"2000-01-01"}}"#)]);
+    }
+    fn delete<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
+        [&["delete", "acme", "film"], arguments].concat()
+    }
+    let filter = ["--where", "title >= \"B\""];
+    let counted = cli.json(&delete(&[&filter[..], &["--dry-run"]].concat()));
+    assert_eq!(counted, json!({ "would_delete": { "type": "film", "count": 3 } }));
+    let first = cli.json(&delete(&[&filter[..], &["--limit", "1"]].concat()));
+    assert_eq!(first["deleted"]["count"], 1);
+    let token = first["next"].as_str().unwrap();
+    let rest = cli.json(&delete(&[&filter[..], &["--after", token]].concat()));
+    assert_eq!((&rest["deleted"]["count"], &rest["next"]), (&json!(2), &Json::Null));
+    assert_eq!(cli.refused(&delete(&["--where", "title =="])), refused(3, "ExpressionInvalid"));
+    for words in [
+        &[][..],
+        &["k", "--where", "true"],
+        &["k", "--dry-run"],
+        &["k", "--limit", "1"],
+        &["--where", "true", "--limit", "0"],
+    ] {
+        assert_eq!(cli.refused(&delete(words)), refused(2, "Usage"), "{words:?}");
+    }
+    assert!(cli.ok(&delete(&["--where", "true"])).contains("1 records of film deleted"));
+}
+
+#[test]
 fn queries_page_and_explain() {
     let cli = Cli::with_films();
     for (title, rating) in [("A", "1.5"), ("B", "7.5"), ("C", "8.5"), ("D", "9.5")] {

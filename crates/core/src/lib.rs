@@ -37,6 +37,7 @@
 mod change_log;
 mod copy;
 mod database;
+mod delete_where;
 mod error;
 mod expression;
 mod import;
@@ -56,6 +57,7 @@ mod wire;
 
 pub use copy::{Copier, CopyPhase, DatabaseState};
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
+pub use delete_where::DeletedPage;
 pub use error::{Code, Error, Kind, Result};
 pub use expression::Expression;
 pub use import::{

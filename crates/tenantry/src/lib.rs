@@ -50,8 +50,8 @@ mod options;
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
 pub use tenantry_core::{
-    Applied, Code, Condition, Copier, CopyPhase, DatabaseState, DatabaseStatistics, Destination, EnumValue,
-    Error, Explanation, Expression, FORMAT_VERSION, Field, FieldMapping, FieldType, ImportMapping,
+    Applied, Code, Condition, Copier, CopyPhase, DatabaseState, DatabaseStatistics, DeletedPage, Destination,
+    EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field, FieldMapping, FieldType, ImportMapping,
     ImportReport, ImportRow, Importer, Index, Kind, Name, Order, Page, PrimaryKey, Query, RawPage, RawRange,
     Record, RecordType, RecordVersion, Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant,
     TenantInfo, TenantPage, TenantTransaction, Value, limits, parse_json,

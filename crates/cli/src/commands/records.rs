@@ -103,16 +103,50 @@ fn key_of_patch(patch: &Json, record_type: &RecordType) -> Outcome<PrimaryKey> {
 }
 
 pub(crate) async fn delete(arguments: DeleteArguments, target: &Target, printer: Printer) -> Outcome {
-    let DeleteArguments { tenant, record_type, key, condition: asked } = arguments;
-    let tenant = open_existing(target).await?.tenant(&tenant).await?;
+    let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
+    let Some(key) = &arguments.key else { return delete_where(&arguments, &tenant, printer).await };
+    let record_type = &arguments.record_type;
     let schema = tenant.schema().await?;
-    let key = PrimaryKey::parse(&key, schema.definition.record_type(&record_type)?)?;
-    if !tenant.delete_if(&record_type, &key, condition(&asked)?).await? {
+    let key = PrimaryKey::parse(key, schema.definition.record_type(record_type)?)?;
+    if !tenant.delete_if(record_type, &key, condition(&arguments.condition)?).await? {
         return Err(Failure::NotFound(format!("there is no {record_type} with the key {key}")));
     }
     let values: Vec<Json> = key.values.iter().map(tenantry::Value::to_json).collect();
     let document = json!({ "deleted": { "type": record_type, "key": values } });
     printer.document(&document, || format!("{record_type} {key} deleted"))?;
+    Ok(Exit::Done)
+}
+
+/// How many records one transaction deletes, or one page counts.
+const STEP_ROWS_MAX: usize = 1_000;
+
+async fn delete_where(arguments: &DeleteArguments, tenant: &Tenant, printer: Printer) -> Outcome {
+    let record_type = &arguments.record_type;
+    let mut query = Query::of(record_type).rows_max(STEP_ROWS_MAX);
+    query.filter = arguments.filter.clone();
+    query.after = arguments.after.clone();
+    let most = arguments.limit.unwrap_or(u64::MAX);
+    if arguments.dry_run {
+        let mut found = 0;
+        loop {
+            query.rows_max = STEP_ROWS_MAX.min(usize::try_from(most - found).unwrap_or(STEP_ROWS_MAX));
+            let page = tenant.query(&query).await?;
+            found += page.records.len() as u64;
+            query.after = page.next;
+            if query.after.is_none() || found >= most {
+                break;
+            }
+        }
+        let document = json!({ "would_delete": { "type": record_type, "count": found } });
+        printer.document(&document, || format!("{found} records of {record_type} would be deleted"))?;
+        return Ok(Exit::Done);
+    }
+    let page = tenant.delete_some_where(&query, most).await?;
+    let document = json!({ "deleted": { "type": record_type, "count": page.deleted }, "next": page.next });
+    printer.document(&document, || format!("{} records of {record_type} deleted", page.deleted))?;
+    if let Some(token) = page.next.filter(|_| !printer.json) {
+        printer.note(format_args!("there may be more: --after {token}"));
+    }
     Ok(Exit::Done)
 }
 

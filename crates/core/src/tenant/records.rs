@@ -163,7 +163,7 @@ impl TenantTransaction {
     }
 
     /// Deletes a record that is there.
-    pub(super) async fn delete_record(
+    pub(crate) async fn delete_record(
         &self,
         record_type: &RecordType,
         keys: &RecordKeys,

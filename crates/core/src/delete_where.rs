@@ -1,0 +1,112 @@
+//! Delete by query: bounded steps, each a transaction, with the token of a query to go on with.
+
+use futures_util::future::try_join_all;
+use tenantry_kv::{EngineError, ErrorCode, Isolation};
+
+use crate::error::{Code, Error, Result};
+use crate::query::Query;
+use crate::tenant::{Tenant, TenantTransaction};
+
+/// What one step deleted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeletedPage {
+    /// How many records. None does not mean that there are no more: the token does.
+    pub deleted: u64,
+    /// What to go on with, if there may be more: the token of the query, for [`Query::after`].
+    pub next: Option<String>,
+}
+
+impl TenantTransaction {
+    /// Deletes the records of one page of a query: at most [`Query::rows_max`] of them, from its token on.
+    ///
+    /// # Errors
+    ///
+    /// 20060 for more than one transaction can delete: ask for fewer; as [`query`](TenantTransaction::query) and [`delete`](TenantTransaction::delete)
+    /// otherwise.
+    pub async fn delete_where(&self, query: &Query) -> Result<DeletedPage> {
+        let page = self.query(query).await?;
+        let record_type = self.record_type(&query.record_type)?;
+        let keys: Vec<_> = page
+            .records
+            .iter()
+            .map(|record| {
+                self.record_keys(record_type, &record.elements(&record_type.primary_key, record_type)?)
+            })
+            .collect::<Result<_>>()?;
+        // Once more, with a conflict whatever the isolation, and side by side.
+        let loads = keys.iter().map(|keys| self.load(record_type, keys, Isolation::Serializable));
+        let stored = try_join_all(loads).await?;
+        let mut deleted = 0;
+        for (keys, stored) in keys.iter().zip(stored) {
+            if let Some(stored) = stored {
+                self.delete_record(record_type, keys, &stored).await?;
+                deleted += 1;
+            }
+        }
+        Ok(DeletedPage { deleted, next: page.next })
+    }
+}
+
+impl Tenant {
+    /// As [`TenantTransaction::delete_where`], in a transaction of its own.
+    ///
+    /// # Errors
+    ///
+    /// Its own; as [`run`](Tenant::run).
+    pub async fn delete_where(&self, query: &Query) -> Result<DeletedPage> {
+        self.run(|transaction| async move { transaction.delete_where(query).await }).await
+    }
+
+    /// Deletes all records that a query asks for, in as many transactions as it takes, and returns how many these were. What others write meanwhile may be
+    /// deleted or not.
+    ///
+    /// [`Query::rows_max`] is how many one transaction deletes at the most; it takes fewer where so many are too much for one.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete_where`](Tenant::delete_where). What was deleted before the error stays deleted.
+    pub async fn delete_all_where(&self, query: &Query) -> Result<u64> {
+        self.delete_some_where(query, u64::MAX).await.map(|page| page.deleted)
+    }
+
+    /// As [`delete_all_where`](Tenant::delete_all_where), but no more than so many records.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete_all_where`](Tenant::delete_all_where).
+    pub async fn delete_some_where(&self, query: &Query, records_max: u64) -> Result<DeletedPage> {
+        let mut step = query.clone();
+        let mut rows_max = query.rows_max;
+        let mut deleted = 0;
+        loop {
+            // Of a query for no records at a time, the first step says what is wrong with it.
+            step.rows_max = rows_max.min(usize::try_from(records_max - deleted).unwrap_or(usize::MAX));
+            match self.delete_where(&step).await {
+                Ok(page) => {
+                    deleted += page.deleted;
+                    if page.next.is_none() || deleted >= records_max {
+                        return Ok(DeletedPage { deleted, next: page.next });
+                    }
+                    step.after = page.next;
+                }
+                Err(error) if step.rows_max > 1 && is_too_much(&error) => rows_max = step.rows_max / 2,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Whether half of the work may go through: a limit of a transaction, or its five seconds.
+fn is_too_much(error: &Error) -> bool {
+    let engine_code = error.engine_error().map(tenantry_kv::Error::code);
+    error.code() == Code::LimitPassed
+        || matches!(
+            engine_code,
+            Some(
+                ErrorCode::TRANSACTION_TOO_LARGE
+                    | ErrorCode::TRANSACTION_TOO_OLD
+                    | ErrorCode::RETRY_DEADLINE_PASSED
+            )
+        )
+}
