@@ -90,6 +90,7 @@ codes! {
     ExpressionUnsupported = 20_041, Invalid, "The expression uses something that is not supported";
     QueryInvalid = 20_042, Invalid, "The query is not valid";
     IndexNeeded = 20_043, Refused, "The query needs an index";
+    ParameterInvalid = 20_044, Invalid, "The parameters do not fit the expression";
     TokenDamaged = 20_050, Invalid, "The continuation token is damaged";
     TokenOfAnotherTenant = 20_051, Invalid, "The continuation token belongs to another tenant";
     TokenOfAnotherQuery = 20_052, Invalid, "The continuation token belongs to another query";

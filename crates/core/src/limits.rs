@@ -50,6 +50,8 @@ pub const EXPRESSION_SIZE_BYTES_MAX: usize = 8_192;
 pub const EXPRESSION_DEPTH_MAX: usize = 24;
 /// The most nodes of an expression.
 pub const EXPRESSION_NODES_MAX: usize = 1_000;
+/// A text that an expression puts together, in bytes; a longer one is missing.
+pub const EXPRESSION_TEXT_SIZE_BYTES_MAX: usize = RECORD_SIZE_BYTES_MAX;
 
 /// The rows of a page when the query does not say.
 pub const PAGE_ROWS_DEFAULT: usize = 100;

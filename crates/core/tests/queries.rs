@@ -268,9 +268,27 @@ fn hostile_expressions_are_refused_by_name() {
         ("nothing == 1", Code::FieldNotFound),
         ("size.height == 1", Code::FieldNotFound),
         ("title.length == 1", Code::FieldNotFound),
-        ("number + 1 == 2", Code::ExpressionUnsupported),
+        ("number + \"a\" == 2", Code::ExpressionInvalid),
+        ("title - title == \"\"", Code::ExpressionInvalid),
+        ("-title == \"\"", Code::ExpressionInvalid),
+        ("number == 1 / 0", Code::ExpressionInvalid),
+        ("number == param.number", Code::ParameterInvalid),
+        ("number == $number", Code::ExpressionUnsupported),
+        ("lower(number) == \"a\"", Code::ExpressionInvalid),
+        ("lower(title, title) == \"a\"", Code::ExpressionInvalid),
+        ("title.lower() == \"a\"", Code::ExpressionInvalid),
+        ("startsWith(title, \"a\")", Code::ExpressionInvalid),
         ("title.matches(\"a+\")", Code::ExpressionUnsupported),
-        ("tags.exists(tag, tag == \"a\")", Code::ExpressionUnsupported),
+        ("tags.exists(tag, tag == 1)", Code::ExpressionInvalid),
+        ("tags.exists(tag, tag)", Code::ExpressionInvalid),
+        ("tags.exists(1, true)", Code::ExpressionInvalid),
+        ("tags.exists(param, true)", Code::ExpressionInvalid),
+        ("title.exists(letter, letter == \"a\")", Code::ExpressionInvalid),
+        ("tags.exists(tag, tag.name == \"a\")", Code::FieldNotFound),
+        ("tag == \"a\" && tags.exists(tag, true)", Code::FieldNotFound),
+        ("tags.exists_one(tag, tag == \"a\")", Code::ExpressionUnsupported),
+        ("size(tags.map(tag, tag)) == 1", Code::ExpressionUnsupported),
+        ("size(tags.filter(tag, true)) == 1", Code::ExpressionUnsupported),
         ("tags[0] == \"a\"", Code::ExpressionUnsupported),
         ("kind < \"film\"", Code::ExpressionUnsupported),
         ("number == 1 ? true : false", Code::ExpressionUnsupported),
@@ -278,6 +296,9 @@ fn hostile_expressions_are_refused_by_name() {
         ("title == r\"\\\"", Code::ExpressionUnsupported),
         ("{\"a\": 1} == {\"a\": 1}", Code::ExpressionUnsupported),
         ("title == \"\0", Code::ExpressionInvalid),
+        ("title == \"\\q((((\"", Code::ExpressionInvalid),
+        ("title == \"a\nb\"", Code::ExpressionInvalid),
+        ("true // a \" begins no text here", Code::ExpressionUnsupported),
         ("; drop", Code::ExpressionInvalid),
     ] {
         assert_eq!(code(parse(text)), expected, "{text}: {:?}", parse(text));
@@ -311,5 +332,14 @@ fn lists_and_structs_can_be_asked_about() {
     assert_eq!(count("size(tags) == 2"), 1);
     assert_eq!(count("size.width == 3"), 1);
     assert_eq!(count("has(size.depth)"), 0);
+    assert_eq!(count("has(size) && !has(tags)"), 1);
+    assert_eq!(count("tags.exists(tag, tag == \"b\")"), 1);
+    assert_eq!(count("tags.exists(tag, tag == \"c\")"), 0);
+    // A list that is missing has no elements.
+    assert_eq!(count("tags.all(tag, tag < \"c\")"), 2);
+    assert_eq!(count("tags != null && tags.all(tag, tag < \"b\")"), 0);
+    assert_eq!(count("tags.exists(tag, tags.all(other, other <= tag))"), 1);
+    assert_eq!(count("[1, 7].exists(one, one == number)"), 1);
     assert_eq!(count("number in [1, 2, 3]"), 2);
+    assert_eq!(count("number * 10 - 5 == 15"), 1);
 }

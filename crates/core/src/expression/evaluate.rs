@@ -1,30 +1,57 @@
-//! Evaluation.
+//! Evaluation. Nothing here fails: what has no value is missing, and a condition on it does not hold.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use rust_decimal::Decimal;
-use rust_decimal::prelude::FromPrimitive;
-
-use super::{Comparison, Node, TextTest};
+use super::arithmetic::{self, order};
+use super::{Case, Comparison, Node, Quantifier, TextTest};
+use crate::limits::EXPRESSION_TEXT_SIZE_BYTES_MAX;
 use crate::value::{Name, Value};
 
-pub(super) fn holds(node: &Node, values: &[(Name, Value)]) -> bool {
-    match node {
-        Node::Not(inner) => !holds(inner, values),
-        Node::And(nodes) => nodes.iter().all(|node| holds(node, values)),
-        Node::Or(nodes) => nodes.iter().any(|node| holds(node, values)),
-        Node::Compare(comparison, left, right) => {
-            compare(*comparison, value_of(left, values).as_deref(), value_of(right, values).as_deref())
+/// What names stand for.
+#[derive(Clone, Copy)]
+pub(super) struct Scope<'a> {
+    values: &'a [(Name, Value)],
+    element: Option<&'a Element<'a>>,
+}
+
+/// The element that a condition on a list is about, inside those of the lists around it.
+struct Element<'a> {
+    level: usize,
+    value: &'a Value,
+    outer: Option<&'a Element<'a>>,
+}
+
+impl<'a> Scope<'a> {
+    pub(super) fn of(values: &'a [(Name, Value)]) -> Scope<'a> {
+        Scope { values, element: None }
+    }
+
+    fn element(self, level: usize) -> Option<&'a Value> {
+        let mut element = self.element?;
+        while element.level != level {
+            element = element.outer?;
         }
-        Node::In(needle, list) => match (value_of(needle, values), value_of(list, values).as_deref()) {
+        Some(element.value)
+    }
+}
+
+pub(super) fn holds(node: &Node, scope: Scope<'_>) -> bool {
+    match node {
+        Node::Not(inner) => !holds(inner, scope),
+        Node::And(nodes) => nodes.iter().all(|node| holds(node, scope)),
+        Node::Or(nodes) => nodes.iter().any(|node| holds(node, scope)),
+        Node::Compare(comparison, left, right) => {
+            compare(*comparison, value_of(left, scope).as_deref(), value_of(right, scope).as_deref())
+        }
+        Node::In(needle, list) => match (value_of(needle, scope), value_of(list, scope).as_deref()) {
             (Some(needle), Some(Value::List(elements))) => {
                 elements.iter().any(|element| order(&needle, element) == Some(Ordering::Equal))
             }
             _ => false,
         },
         Node::Text(test, text, part) => {
-            match (value_of(text, values).as_deref(), value_of(part, values).as_deref()) {
+            match (value_of(text, scope).as_deref(), value_of(part, scope).as_deref()) {
                 (Some(Value::String(text)), Some(Value::String(part))) => match test {
                     TextTest::StartsWith => text.starts_with(part.as_str()),
                     TextTest::EndsWith => text.ends_with(part.as_str()),
@@ -33,17 +60,24 @@ pub(super) fn holds(node: &Node, values: &[(Name, Value)]) -> bool {
                 _ => false,
             }
         }
-        Node::Has(path) => field(path, values).is_some(),
-        node => matches!(value_of(node, values).as_deref(), Some(Value::Bool(true))),
+        Node::Each(quantifier, list, condition) => holds_for_elements(*quantifier, list, condition, scope),
+        Node::Literal(_)
+        | Node::Field(_)
+        | Node::Element(..)
+        | Node::Size(_)
+        | Node::Case(..)
+        | Node::Negate(_)
+        | Node::Arithmetic(..) => matches!(value_of(node, scope).as_deref(), Some(Value::Bool(true))),
     }
 }
 
-fn value_of<'a>(node: &'a Node, values: &'a [(Name, Value)]) -> Option<Cow<'a, Value>> {
+pub(super) fn value_of<'a>(node: &'a Node, scope: Scope<'a>) -> Option<Cow<'a, Value>> {
     match node {
         Node::Literal(value) => value.as_ref().map(Cow::Borrowed),
-        Node::Field(path) => field(path, values).map(Cow::Borrowed),
+        Node::Field(path) => field(path, scope.values).map(Cow::Borrowed),
+        Node::Element(level, path) => inside(scope.element(*level)?, path).map(Cow::Borrowed),
         Node::Size(inner) => {
-            let size = match &*value_of(inner, values)? {
+            let size = match &*value_of(inner, scope)? {
                 Value::String(text) => text.chars().count(),
                 Value::Bytes(bytes) => bytes.len(),
                 Value::List(elements) => elements.len(),
@@ -51,16 +85,59 @@ fn value_of<'a>(node: &'a Node, values: &'a [(Name, Value)]) -> Option<Cow<'a, V
             };
             Some(Cow::Owned(Value::Int(i64::try_from(size).unwrap_or(i64::MAX))))
         }
-        other => Some(Cow::Owned(Value::Bool(holds(other, values)))),
+        Node::Case(case, inner) => match &*value_of(inner, scope)? {
+            Value::String(text) => {
+                let text = match case {
+                    Case::Lower => text.to_lowercase(),
+                    Case::Upper => text.to_uppercase(),
+                };
+                (text.len() <= EXPRESSION_TEXT_SIZE_BYTES_MAX).then(|| Cow::Owned(Value::String(text)))
+            }
+            _ => None,
+        },
+        Node::Negate(inner) => arithmetic::negate(&*value_of(inner, scope)?).map(Cow::Owned),
+        Node::Arithmetic(operation, left, right) => {
+            let (left, right) = (value_of(left, scope)?, value_of(right, scope)?);
+            arithmetic::apply(*operation, &left, &right).map(Cow::Owned)
+        }
+        Node::Not(_)
+        | Node::And(_)
+        | Node::Or(_)
+        | Node::Compare(..)
+        | Node::In(..)
+        | Node::Text(..)
+        | Node::Each(..) => Some(Cow::Owned(Value::Bool(holds(node, scope)))),
+    }
+}
+
+/// A list that is missing has no elements.
+fn holds_for_elements(quantifier: Quantifier, list: &Node, condition: &Node, scope: Scope<'_>) -> bool {
+    let list = value_of(list, scope);
+    let elements = match list.as_deref() {
+        Some(Value::List(elements)) => elements.as_slice(),
+        _ => &[],
+    };
+    let level = scope.element.map_or(0, |element| element.level + 1);
+    let mut holds = elements.iter().map(|value| {
+        let element = Element { level, value, outer: scope.element };
+        holds(condition, Scope { values: scope.values, element: Some(&element) })
+    });
+    match quantifier {
+        Quantifier::Any => holds.any(|holds| holds),
+        Quantifier::All => holds.all(|holds| holds),
     }
 }
 
 fn field<'a>(path: &[String], values: &'a [(Name, Value)]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    let value = values.iter().find(|(name, _)| **name == **first).map(|(_, value)| value)?;
-    match (rest, value) {
+    inside(values.iter().find(|(name, _)| **name == **first).map(|(_, value)| value)?, rest)
+}
+
+/// A field of the structs in a value; the value itself for an empty path.
+fn inside<'a>(value: &'a Value, path: &[String]) -> Option<&'a Value> {
+    match (path, value) {
         ([], value) => Some(value),
-        (rest, Value::Struct(fields)) => field(rest, fields),
+        (path, Value::Struct(fields)) => field(path, fields),
         _ => None,
     }
 }
@@ -83,51 +160,4 @@ fn compare(comparison: Comparison, left: Option<&Value>, right: Option<&Value>) 
         Comparison::Greater => ordering == Some(Ordering::Greater),
         Comparison::GreaterOrEqual => matches!(ordering, Some(Ordering::Greater | Ordering::Equal)),
     }
-}
-
-/// How two values of comparable types lie; numbers compare by what they are worth, whatever their type.
-pub(crate) fn order(left: &Value, right: &Value) -> Option<Ordering> {
-    match (left, right) {
-        (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
-        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
-        (Value::Float(left), Value::Float(right)) => left.partial_cmp(right),
-        (Value::Int(left), Value::Float(right)) => order_mixed(*left, *right),
-        (Value::Float(left), Value::Int(right)) => order_mixed(*right, *left).map(Ordering::reverse),
-        (Value::Decimal(left), Value::Decimal(right)) => Some(left.cmp(right)),
-        (Value::Decimal(left), Value::Int(right)) => Some(left.cmp(&Decimal::from(*right))),
-        (Value::Int(left), Value::Decimal(right)) => Some(Decimal::from(*left).cmp(right)),
-        (Value::Decimal(left), Value::Float(right)) => {
-            Decimal::from_f64(*right).map(|right| left.cmp(&right))
-        }
-        (Value::Float(left), Value::Decimal(right)) => Decimal::from_f64(*left).map(|left| left.cmp(right)),
-        (Value::String(_) | Value::Enum(_), Value::String(_) | Value::Enum(_)) => {
-            Some(left.as_name().cmp(&right.as_name()))
-        }
-        (Value::Bytes(left), Value::Bytes(right)) => Some(left.cmp(right)),
-        (Value::Uuid(left), Value::Uuid(right)) => Some(left.cmp(right)),
-        (Value::Timestamp(left), Value::Timestamp(right)) => Some(left.cmp(right)),
-        (Value::Date(left), Value::Date(right)) => Some(left.cmp(right)),
-        _ => None,
-    }
-}
-
-/// An integer and a float, without losing what a float cannot hold.
-fn order_mixed(integer: i64, float: f64) -> Option<Ordering> {
-    // Two to the 63rd: every integer lies below, and every float from there on above.
-    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
-    if float.is_nan() {
-        return None;
-    }
-    if float >= BEYOND {
-        return Some(Ordering::Less);
-    }
-    if float < -BEYOND {
-        return Some(Ordering::Greater);
-    }
-    let whole = float.trunc();
-    Some(
-        integer
-            .cmp(&(whole as i64))
-            .then_with(|| 0.0f64.partial_cmp(&(float - whole)).unwrap_or(Ordering::Equal)),
-    )
 }

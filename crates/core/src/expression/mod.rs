@@ -15,40 +15,128 @@
 //! # Ok::<_, tenantry_core::Error>(())
 //! ```
 //!
-//! Supported: `&&`, `||`, `!`, `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` with a list of literals or a list field, `field == null`, `has(struct.field)`, `startsWith`,
-//! `endsWith`, `contains`, `size`, and the literals of CEL with `date("...")`, `timestamp("...")`, `uuid("...")` and `decimal("...")`. Whatever else CEL
-//! has is refused by name.
-//!
 //! A missing field equals null and nothing else; every other comparison with it is false. So `!(rating < 5.0)` holds for a record without rating, and
-//! `rating >= 5.0` does not.
+//! `rating >= 5.0` does not. What is computed from something missing is missing, and so is what has no result: an overflow, a division by zero.
+//!
+//! The way of an expression: a text ([`parse`]) becomes a tree without types ([`tree`]), which is checked against a record type ([`check`], [`types`]) and
+//! becomes nodes, which are evaluated ([`evaluate`], [`arithmetic`]).
 
+mod arithmetic;
+mod check;
 mod evaluate;
 mod parse;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
+mod tests;
+mod tree;
+mod types;
 
-use crate::error::Result;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use self::check::Names;
+use self::evaluate::Scope;
+use self::types::{Type, Typed};
+use crate::error::{Code, Error, Result};
 use crate::schema::RecordType;
-use crate::value::{Name, Value};
+use crate::value::{Field, FieldType, Name, Value};
 
-/// A condition on records of one type.
+/// A condition on records of one type, or a value that is computed from one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Expression {
     pub(crate) root: Node,
 }
 
+/// No literal is a NaN, so every expression equals itself.
+impl Eq for Expression {}
+
 impl Expression {
-    /// Reads an expression.
+    /// Reads a condition.
     ///
     /// # Errors
     ///
-    /// 20040 for what is no CEL or does not fit the types, 20041 for what is not supported, 20024 for an unknown field, 20060 for more than 8,192 bytes, a
-    /// depth over 24 or more than 1,000 parts.
+    /// 20040 for what is no CEL, does not fit the types, or is no condition; 20041 for what is not supported; 20024 for an unknown field; 20044 for a
+    /// parameter; 20060 for more than 8,192 bytes, a depth over 24 or more than 1,000 parts.
     pub fn parse(text: &str, record_type: &RecordType) -> Result<Expression> {
-        parse::parse(text, record_type).map(|root| Expression { root })
+        Expression::parse_with_parameters(text, record_type, &BTreeMap::new())
+    }
+
+    /// Reads a condition in which `param.NAME` stands for a value, as if it were written there.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Expression::parse); 20044 naming the parameter without a value, the value that is not used, or whose type no literal has.
+    pub fn parse_with_parameters(
+        text: &str,
+        record_type: &RecordType,
+        parameters: &BTreeMap<String, Value>,
+    ) -> Result<Expression> {
+        let names = Names { type_name: &record_type.name, fields: &record_type.fields, parameters };
+        condition(check::check(&parse::parse(text)?, &names)?)
+    }
+
+    /// Reads an expression of any type.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Expression::parse); 20040 for null and a list of literals, which have no type.
+    pub fn parse_value(text: &str, record_type: &RecordType) -> Result<(Expression, FieldType)> {
+        Expression::parse_value_with_fields(text, &record_type.name, &record_type.fields)
+    }
+
+    /// Reads a condition on the fields of a type that is not made yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Expression::parse).
+    #[allow(dead_code, reason = "the schema's checks compile their conditions with it")]
+    pub(crate) fn parse_with_fields(text: &str, type_name: &str, fields: &[Field]) -> Result<Expression> {
+        let names = Names { type_name, fields, parameters: &BTreeMap::new() };
+        condition(check::check(&parse::parse(text)?, &names)?)
+    }
+
+    /// Reads an expression of any type on the fields of a type that is not made yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse_value`](Expression::parse_value).
+    pub(crate) fn parse_value_with_fields(
+        text: &str,
+        type_name: &str,
+        fields: &[Field],
+    ) -> Result<(Expression, FieldType)> {
+        let names = Names { type_name, fields, parameters: &BTreeMap::new() };
+        let typed = check::check(&parse::parse(text)?, &names)?;
+        match typed.kind {
+            Type::Of(field_type) => Ok((Expression { root: typed.node }, field_type)),
+            Type::Null | Type::Literals => Err(invalid(format!(
+                "the expression is a {} by itself, which has no type",
+                typed.kind.name()
+            ))),
+        }
     }
 
     /// Whether it holds for these fields.
     pub(crate) fn holds(&self, values: &[(Name, Value)]) -> bool {
-        evaluate::holds(&self.root, values)
+        evaluate::holds(&self.root, Scope::of(values))
+    }
+
+    /// What it comes to for these fields; `None` if that is missing. A condition is never missing, a field of type bool may be.
+    #[allow(dead_code, reason = "indexes on expressions take their columns from it")]
+    pub(crate) fn value<'a>(&'a self, values: &'a [(Name, Value)]) -> Option<Cow<'a, Value>> {
+        evaluate::value_of(&self.root, Scope::of(values))
+    }
+
+    /// The names of the record's own fields that it depends on.
+    #[allow(dead_code, reason = "what depends on unchanged fields alone is not computed again")]
+    pub(crate) fn fields(&self) -> BTreeSet<&str> {
+        let mut fields = BTreeSet::new();
+        self.root.visit(&mut |node| {
+            if let Node::Field(path) = node {
+                fields.extend(path.first().map(String::as_str));
+            }
+        });
+        fields
     }
 
     /// The conditions that all have to hold.
@@ -57,6 +145,13 @@ impl Expression {
             Node::And(nodes) => nodes.iter().collect(),
             node => vec![node],
         }
+    }
+}
+
+fn condition(typed: Typed) -> Result<Expression> {
+    match typed.kind {
+        Type::Of(FieldType::Bool) => Ok(Expression { root: typed.node }),
+        other => Err(invalid(format!("a condition is true or false, this one is a {}", other.name()))),
     }
 }
 
@@ -92,6 +187,42 @@ pub(crate) enum TextTest {
     Contains,
 }
 
+/// An operation on two numbers; the first also on two strings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+impl Operation {
+    fn sign(self) -> &'static str {
+        match self {
+            Operation::Add => "+",
+            Operation::Subtract => "-",
+            Operation::Multiply => "*",
+            Operation::Divide => "/",
+            Operation::Remainder => "%",
+        }
+    }
+}
+
+/// Of how many elements a condition has to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantifier {
+    Any,
+    All,
+}
+
+/// A case of letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    Lower,
+    Upper,
+}
+
 /// A part of an expression, checked for its types.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
@@ -99,6 +230,8 @@ pub(crate) enum Node {
     Literal(Option<Value>),
     /// A field, by its path.
     Field(Vec<String>),
+    /// The element that a condition on a list is about, or a field in it. The number counts the lists around that condition, from the outside.
+    Element(usize, Vec<String>),
     Not(Box<Node>),
     And(Vec<Node>),
     Or(Vec<Node>),
@@ -107,5 +240,39 @@ pub(crate) enum Node {
     In(Box<Node>, Box<Node>),
     Text(TextTest, Box<Node>, Box<Node>),
     Size(Box<Node>),
-    Has(Vec<String>),
+    Case(Case, Box<Node>),
+    Negate(Box<Node>),
+    Arithmetic(Operation, Box<Node>, Box<Node>),
+    /// A condition on the elements of a list.
+    Each(Quantifier, Box<Node>, Box<Node>),
+}
+
+impl Node {
+    /// Shows every part, the outer ones first.
+    pub(crate) fn visit<'a>(&'a self, show: &mut dyn FnMut(&'a Node)) {
+        show(self);
+        match self {
+            Node::Literal(_) | Node::Field(_) | Node::Element(..) => {}
+            Node::Not(inner) | Node::Size(inner) | Node::Case(_, inner) | Node::Negate(inner) => {
+                inner.visit(show);
+            }
+            Node::And(nodes) | Node::Or(nodes) => nodes.iter().for_each(|node| node.visit(show)),
+            Node::Compare(_, left, right)
+            | Node::In(left, right)
+            | Node::Text(_, left, right)
+            | Node::Arithmetic(_, left, right)
+            | Node::Each(_, left, right) => {
+                left.visit(show);
+                right.visit(show);
+            }
+        }
+    }
+}
+
+fn invalid(detail: String) -> Error {
+    Error::new(Code::ExpressionInvalid, detail)
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(Code::ExpressionUnsupported, format!("{what} is not supported in an expression"))
 }
