@@ -19,7 +19,7 @@ use tenantry_kv::tuple::{self, Element};
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::KEY_COLUMNS_SIZE_BYTES_MAX;
 use crate::value::{FieldType, Value};
-use crate::wire::{days_of, normalised};
+use crate::wire::{date_of, days_of, normalised, timestamp_of};
 
 /// The element of a value, or of its being missing.
 pub(crate) fn element(value: Option<&Value>, field_type: &FieldType) -> Result<Element> {
@@ -51,6 +51,25 @@ pub(crate) fn element(value: Option<&Value>, field_type: &FieldType) -> Result<E
             let detail = format!("a key takes a {} here, not a {}", field_type.name(), value.type_name());
             return Err(Error::new(Code::KeyInvalid, detail));
         }
+    })
+}
+
+/// The value of an element, as far as the element holds it: a decimal's form does not lead back.
+pub(crate) fn value(element: &Element, field_type: &FieldType) -> Option<Value> {
+    Some(match (element, field_type) {
+        (Element::Bool(value), FieldType::Bool) => Value::Bool(*value),
+        (Element::Int(value), FieldType::Int) => Value::Int(*value),
+        (Element::Double(value), FieldType::Float) => Value::Float(*value),
+        (Element::String(value), FieldType::String) => Value::String(value.clone()),
+        (Element::Bytes(value), FieldType::Bytes) => Value::Bytes(value.clone()),
+        (Element::Uuid(value), FieldType::Uuid) => Value::Uuid(*value),
+        (Element::Int(value), FieldType::Timestamp) => Value::Timestamp(timestamp_of(*value).ok()?),
+        (Element::Int(value), FieldType::Date) => Value::Date(date_of(*value).ok()?),
+        (Element::Int(id), FieldType::Enum(values)) => {
+            let found = values.iter().find(|value| i64::from(value.id) == *id)?;
+            Value::Enum(found.name.clone())
+        }
+        _ => return None,
     })
 }
 

@@ -147,6 +147,15 @@ impl TenantKeys {
         self.key(&[2.into(), index_id.into()])
     }
 
+    /// 2 index group... 0, and 2 index group... 1: the keys of a count or sum. They have an element behind the group, so that a clear of what lies under
+    /// the group's key does not miss them.
+    pub(crate) fn aggregate(&self, index_id: u32, group: &[Element]) -> Result<AggregateKeys> {
+        let group = crate::key_form::pack(group)?;
+        let prefix = behind(&self.index(index_id)?, &group);
+        let part = |number: i64| Ok::<_, crate::error::Error>(tuple::pack_after(&prefix, &[number.into()])?);
+        Ok(AggregateKeys { count: part(0)?, sum: part(1)? })
+    }
+
     /// 4 0
     pub(crate) fn log_head(&self) -> Result<Bytes> {
         self.key(&[4.into(), 0.into()])
@@ -173,6 +182,14 @@ impl TenantKeys {
     pub(crate) fn raw(&self) -> Result<Bytes> {
         self.key(&[7.into()])
     }
+}
+
+/// The keys of one group of a count or sum.
+pub(crate) struct AggregateKeys {
+    /// How many records there are.
+    pub(crate) count: Bytes,
+    /// Their sum.
+    pub(crate) sum: Bytes,
 }
 
 /// A key behind a prefix.

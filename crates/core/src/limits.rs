@@ -12,6 +12,8 @@ pub const FIELD_ID_MAX: u32 = 2_047;
 pub const INDEXES_MAX: usize = 64;
 /// The most columns of a primary key or index.
 pub const COLUMNS_MAX: usize = 16;
+/// The longest that a time-to-live index keeps records behind their moment, in seconds: a hundred years.
+pub const TIME_TO_LIVE_AFTER_S_MAX: u64 = 3_155_760_000;
 /// The most values of an enum.
 pub const ENUM_VALUES_MAX: usize = 1_000;
 /// How deep lists and structs may be nested in a field's type, and values in a record.
@@ -27,6 +29,8 @@ pub const RECORD_SIZE_BYTES_MAX: usize = 1_000_000;
 pub const RECORD_PART_SIZE_BYTES: usize = 90_000;
 /// The packed columns of a primary key or of an index entry, in bytes: the engine's limit on keys less prefixes and room for both in one entry.
 pub const KEY_COLUMNS_SIZE_BYTES_MAX: usize = 4_500;
+/// The most entries that one record has in one index: one for each element of a list, or each word of a text.
+pub const INDEX_ENTRIES_MAX: usize = 10_000;
 /// What the writes of one transaction may count towards the engine's ten million bytes, their log entry included: each write with its key three times, for it
 /// conflicts as well, a record twice if a query of the same transaction looks at it. The rest is left to what the transaction reads.
 pub const WRITE_SIZE_BYTES_MAX: usize = 9_000_000;

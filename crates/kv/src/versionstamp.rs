@@ -20,7 +20,7 @@ impl Versionstamp {
     }
 
     /// The stamp with these bytes.
-    pub fn from_bytes(bytes: [u8; VERSIONSTAMP_SIZE_BYTES]) -> Versionstamp {
+    pub const fn from_bytes(bytes: [u8; VERSIONSTAMP_SIZE_BYTES]) -> Versionstamp {
         Versionstamp(bytes)
     }
 

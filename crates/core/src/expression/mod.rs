@@ -38,7 +38,6 @@ use self::check::Names;
 use self::evaluate::Scope;
 use self::types::{Type, Typed};
 use crate::error::{Code, Error, Result};
-use crate::schema::RecordType;
 use crate::value::{Field, FieldType, Name, Value};
 
 /// A condition on records of one type, or a value that is computed from one.
@@ -51,47 +50,27 @@ pub struct Expression {
 impl Eq for Expression {}
 
 impl Expression {
-    /// Reads a condition.
-    ///
-    /// # Errors
-    ///
-    /// 20040 for what is no CEL, does not fit the types, or is no condition; 20041 for what is not supported; 20024 for an unknown field; 20044 for a
-    /// parameter; 20060 for more than 8,192 bytes, a depth over 24 or more than 1,000 parts.
-    pub fn parse(text: &str, record_type: &RecordType) -> Result<Expression> {
-        Expression::parse_with_parameters(text, record_type, &BTreeMap::new())
-    }
-
-    /// Reads a condition in which `param.NAME` stands for a value, as if it were written there.
-    ///
-    /// # Errors
-    ///
-    /// As [`parse`](Expression::parse); 20044 naming the parameter without a value, the value that is not used, or whose type no literal has.
-    pub fn parse_with_parameters(
-        text: &str,
-        record_type: &RecordType,
-        parameters: &BTreeMap<String, Value>,
-    ) -> Result<Expression> {
-        let names = Names { type_name: &record_type.name, fields: &record_type.fields, parameters };
-        condition(check::check(&parse::parse(text)?, &names)?)
-    }
-
-    /// Reads an expression of any type.
-    ///
-    /// # Errors
-    ///
-    /// As [`parse`](Expression::parse); 20040 for null and a list of literals, which have no type.
-    pub fn parse_value(text: &str, record_type: &RecordType) -> Result<(Expression, FieldType)> {
-        Expression::parse_value_with_fields(text, &record_type.name, &record_type.fields)
-    }
-
     /// Reads a condition on the fields of a type that is not made yet.
     ///
     /// # Errors
     ///
     /// As [`parse`](Expression::parse).
-    #[allow(dead_code, reason = "the schema's checks compile their conditions with it")]
     pub(crate) fn parse_with_fields(text: &str, type_name: &str, fields: &[Field]) -> Result<Expression> {
-        let names = Names { type_name, fields, parameters: &BTreeMap::new() };
+        Expression::parse_with_fields_and_parameters(text, type_name, fields, &BTreeMap::new())
+    }
+
+    /// As [`parse_with_fields`](Expression::parse_with_fields), with values for `param.NAME`.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse_with_parameters`](Expression::parse_with_parameters).
+    pub(crate) fn parse_with_fields_and_parameters(
+        text: &str,
+        type_name: &str,
+        fields: &[Field],
+        parameters: &BTreeMap<String, Value>,
+    ) -> Result<Expression> {
+        let names = Names { type_name, fields, parameters };
         condition(check::check(&parse::parse(text)?, &names)?)
     }
 
@@ -122,7 +101,6 @@ impl Expression {
     }
 
     /// What it comes to for these fields; `None` if that is missing. A condition is never missing, a field of type bool may be.
-    #[allow(dead_code, reason = "indexes on expressions take their columns from it")]
     pub(crate) fn value<'a>(&'a self, values: &'a [(Name, Value)]) -> Option<Cow<'a, Value>> {
         evaluate::value_of(&self.root, Scope::of(values))
     }
@@ -137,6 +115,19 @@ impl Expression {
             }
         });
         fields
+    }
+
+    /// The expression that is one field of the record.
+    pub(crate) fn of_field(name: &str) -> Expression {
+        Expression { root: Node::Field(vec![name.to_owned()]) }
+    }
+
+    /// The field, if the expression is one field of the record and nothing else.
+    pub(crate) fn as_field(&self) -> Option<&str> {
+        match &self.root {
+            Node::Field(path) if path.len() == 1 => path.first().map(String::as_str),
+            _ => None,
+        }
     }
 
     /// The conditions that all have to hold.

@@ -8,12 +8,13 @@ use super::plan::Plan;
 use super::{Explanation, Order, Page, Query, token};
 use crate::error::{Code, Error, Result};
 use crate::expression::Expression;
+use crate::index_form;
 use crate::key_form;
 use crate::key_space::behind;
 use crate::limits::{PAGE_SIZE_BYTES, SCANNED_MAX, SORTED_MAX};
 use crate::record::{Record, RecordKeys};
 use crate::schema::RecordType;
-use crate::tenant::{TenantTransaction, primary_key_of};
+use crate::tenant::TenantTransaction;
 
 /// How many entries one step of a scan takes.
 const STEP_ROWS_MAX: usize = 500;
@@ -237,7 +238,8 @@ impl<'a> Scan<'a> {
             // The position is the record, not its part.
             return Ok(Some(Entry { position: keys.packed.clone(), keys, part: Some(row.value) }));
         };
-        let elements = primary_key_of(self.record_type, index, &relative, &row.value)?;
+        let key = tuple::unpack(&relative)?;
+        let elements = index_form::primary_key(self.record_type, index, &key, &tuple::unpack(&row.value)?)?;
         let keys = self.transaction.record_keys(self.record_type, &elements)?;
         Ok(Some(Entry { position: relative, keys, part: None }))
     }

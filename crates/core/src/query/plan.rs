@@ -6,10 +6,10 @@ use tenantry_kv::tuple::{self, Element};
 use super::Order;
 use crate::error::Result;
 use crate::expression::{Comparison, Expression, Node, TextTest};
+use crate::index_form::rest_of_key;
 use crate::key_form;
 use crate::key_space::behind;
-use crate::schema::{Index, RecordType};
-use crate::tenant::rest_of_key;
+use crate::schema::{Column, Index, IndexKind, RecordType};
 use crate::value::Value;
 
 /// How to find the records.
@@ -52,13 +52,23 @@ pub(super) fn choose<'a>(
     order: &[Order],
 ) -> Result<Plan<'a>> {
     let mut best = plan_path(record_type, None, filter, order)?;
-    for index in &record_type.indexes {
+    for index in record_type.indexes.iter().filter(|index| is_plain(index)) {
         let candidate = plan_path(record_type, Some(index), filter, order)?;
         if candidate.0 > best.0 {
             best = candidate;
         }
     }
     Ok(best.1)
+}
+
+/// Whether an index is an order of all records by fields as they are.
+fn is_plain(index: &Index) -> bool {
+    matches!(index.kind, IndexKind::Value { .. })
+        && index.condition.is_none()
+        && index
+            .columns
+            .iter()
+            .all(|column| column.field().is_some() && !column.is_descending && !column.are_missing_last)
 }
 
 /// A path with what it is worth: two for each column bound by equality, one for a range, doubled; three for the order; one less for an index, which reads each
@@ -69,16 +79,19 @@ fn plan_path<'a>(
     filter: Option<&Expression>,
     order: &[Order],
 ) -> Result<(i64, Plan<'a>)> {
-    let columns: Vec<&String> = match index {
-        Some(index) => index.columns.iter().chain(rest_of_key(record_type, index)).collect(),
-        None => record_type.primary_key.iter().collect(),
+    let columns: Vec<&str> = match index {
+        Some(index) => {
+            let own = index.columns.iter().filter_map(Column::field);
+            own.chain(rest_of_key(record_type, index).map(String::as_str)).collect()
+        }
+        None => record_type.primary_key.iter().map(String::as_str).collect(),
     };
     // Behind the columns of a unique entry there may be nothing, so only they can be bound.
     let bindable = index.map_or(columns.len(), |index| index.columns.len());
     let mut equal = Vec::new();
     let mut bounds = Vec::new();
     let mut range = None;
-    for column in &columns[..bindable] {
+    for column in columns[..bindable].iter().copied() {
         let Some(filter) = filter else { break };
         let found = bounds_of(record_type, filter, column)?;
         if let Some(bound) = found.equal {
@@ -87,7 +100,7 @@ fn plan_path<'a>(
             continue;
         }
         if found.lower.is_some() || found.upper.is_some() || found.prefix.is_some() {
-            range = Some((*column, found));
+            range = Some((column, found));
         }
         break;
     }
@@ -104,14 +117,14 @@ fn plan_path<'a>(
 }
 
 /// Whether the path gives the order: its columns behind those that are bound to one value, all up or all down.
-fn order_of(columns: &[&String], equal: usize, order: &[Order]) -> (bool, bool) {
+fn order_of(columns: &[&str], equal: usize, order: &[Order]) -> (bool, bool) {
     let is_reverse = order.first().is_some_and(|column| column.is_descending);
     let bound = &columns[..equal];
-    let free = order.iter().filter(|column| !bound.contains(&&column.field));
+    let free = order.iter().filter(|column| !bound.contains(&column.field.as_str()));
     let mut path = columns[equal..].iter();
     for column in free {
         match path.next() {
-            Some(next) if **next == column.field && column.is_descending == is_reverse => {}
+            Some(next) if **next == *column.field && column.is_descending == is_reverse => {}
             // Behind the whole primary key there are no ties left to order.
             None => break,
             _ => return (false, false),

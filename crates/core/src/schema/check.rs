@@ -1,7 +1,8 @@
 //! From the file's form to a schema: ids are given, and every rule is checked.
 
-use super::source::{Entries, FieldSource, IndexSource, SchemaSource, TypeSource, ValuesSource};
-use super::{Index, RecordType, SchemaDefinition, invalid};
+use super::define_index::define_index;
+use super::source::{Entries, FieldSource, SchemaSource, TypeSource, ValuesSource};
+use super::{RecordType, SchemaDefinition, check_count, invalid};
 use crate::error::{Result, limit, shown};
 use crate::limits::{
     COLUMNS_MAX, ENUM_VALUES_MAX, FIELD_ID_MAX, FIELDS_MAX, INDEXES_MAX, NAME_SIZE_BYTES_MAX,
@@ -37,8 +38,7 @@ fn define_type(
     check_name("record type", &name)?;
     let mut fields_left = FIELDS_MAX;
     let fields = define_fields(source.fields, &name, TYPE_DEPTH_MAX, &mut fields_left)?;
-    let columns = |what: &str, columns: &[String]| check_columns(what, columns, &fields);
-    columns(&format!("the primary key of {}", shown(&name)), &source.primary_key)?;
+    check_columns(&format!("the primary key of {}", shown(&name)), &source.primary_key, &fields)?;
     for column in &source.primary_key {
         if fields.iter().any(|field| *field.name == **column && field.is_optional) {
             let detail = format!(
@@ -52,12 +52,11 @@ fn define_type(
     let Entries(indexes) = source.indexes;
     check_count("the indexes of a record type", indexes.len(), INDEXES_MAX)?;
     let mut defined = Vec::new();
-    for (index_name, IndexSource { fields, unique, .. }) in indexes {
+    for (index_name, index) in indexes {
         check_name("index", &index_name)?;
-        columns(&format!("the index {} of {}", shown(&index_name), shown(&name)), &fields)?;
         // The ids were given in this very order.
         let id = index_ids.next().unwrap_or_default();
-        defined.push(Index { id, name: index_name, columns: fields, is_unique: unique });
+        defined.push(define_index(id, index_name, index, &name, &fields)?);
     }
     Ok(RecordType { id, name, fields, primary_key: source.primary_key, indexes: defined })
 }
@@ -258,10 +257,6 @@ fn is_schema_name(name: &str) -> bool {
     let is_legal =
         |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-' | '.');
     name.chars().all(is_legal) && name.starts_with(|character: char| character.is_ascii_alphanumeric())
-}
-
-fn check_count(what: &str, found: usize, most: usize) -> Result<()> {
-    if found <= most { Ok(()) } else { Err(limit(what, found, most)) }
 }
 
 #[cfg(test)]

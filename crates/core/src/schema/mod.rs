@@ -22,12 +22,15 @@
 //!     by_rating = { fields = ["rating"] }
 //! "#)?;
 //! let film = schema.record_type("film")?;
-//! assert_eq!(film.index("by_rating")?.columns, ["rating"]);
+//! assert_eq!(film.index("by_rating")?.columns[0].field(), Some("rating"));
 //! assert!(SchemaDefinition::from_json(&schema.to_json().to_string())? == schema);
 //! # Ok::<_, tenantry_core::Error>(())
 //! ```
 
 mod check;
+mod define_index;
+mod expressions;
+mod index;
 mod source;
 
 use serde_json::Value as Json;
@@ -35,6 +38,8 @@ use serde_json::Value as Json;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::{SCHEMA_FILE_SIZE_BYTES_MAX, SCHEMA_SIZE_BYTES_MAX};
 use crate::value::Field;
+
+pub use index::{Column, Condition, Index, IndexKind, MissingRule};
 
 /// What a schema file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,19 +63,6 @@ pub struct RecordType {
     pub primary_key: Vec<String>,
     /// Its indexes.
     pub indexes: Vec<Index>,
-}
-
-/// An order of the records by some of their fields.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
-    /// Its number on disk, from 1, unique in the schema.
-    pub id: u32,
-    /// Its name.
-    pub name: String,
-    /// The names of its fields, in their order.
-    pub columns: Vec<String>,
-    /// Whether no two records may have the same values in all of them. Records that lack one are not compared.
-    pub is_unique: bool,
 }
 
 impl SchemaDefinition {
@@ -169,6 +161,10 @@ fn check_size(text: &str) -> Result<()> {
         true => Ok(()),
         false => Err(limit("the bytes of a schema file", text.len(), SCHEMA_FILE_SIZE_BYTES_MAX)),
     }
+}
+
+fn check_count(what: &str, found: usize, most: usize) -> Result<()> {
+    if found <= most { Ok(()) } else { Err(limit(what, found, most)) }
 }
 
 fn invalid(detail: String) -> Error {

@@ -8,6 +8,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json, json};
 
 use super::SchemaDefinition;
+use super::index::{Column, Index, IndexKind, MissingRule};
 use crate::error::shown;
 use crate::value::{Field, FieldType};
 
@@ -32,9 +33,71 @@ pub(super) struct TypeSource {
 #[serde(deny_unknown_fields)]
 pub(super) struct IndexSource {
     pub(super) id: Option<u32>,
-    pub(super) fields: Vec<String>,
+    pub(super) kind: Option<String>,
+    #[serde(default)]
+    pub(super) group: Vec<ColumnSource>,
+    #[serde(default)]
+    pub(super) fields: Vec<ColumnSource>,
+    pub(super) of: Option<ColumnSource>,
+    #[serde(default)]
+    pub(super) covering: Vec<String>,
+    #[serde(rename = "where")]
+    pub(super) condition: Option<String>,
     #[serde(default)]
     pub(super) unique: bool,
+    /// What a unique index makes of missing values: `distinct` or `equal`.
+    pub(super) missing: Option<String>,
+    pub(super) language: Option<String>,
+    pub(super) after_s: Option<u64>,
+}
+
+/// `"field"`, `"expression:desc"`, or a table that says it in words.
+#[derive(Default)]
+pub(super) struct ColumnSource {
+    pub(super) text: String,
+    pub(super) is_each: bool,
+    /// `asc` or `desc`.
+    pub(super) order: Option<String>,
+    /// Where those that lack the value stand: `first` or `last`.
+    pub(super) missing: Option<String>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FullColumn {
+    field: Option<String>,
+    each: Option<String>,
+    order: Option<String>,
+    missing: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for ColumnSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ColumnSource, D::Error> {
+        struct ColumnVisitor;
+        impl<'de> Visitor<'de> for ColumnVisitor {
+            type Value = ColumnSource;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a field or an expression, or a table with \"field\" or \"each\"")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<ColumnSource, E> {
+                Ok(ColumnSource { text: text.to_owned(), ..ColumnSource::default() })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<ColumnSource, A::Error> {
+                let full = FullColumn::deserialize(MapAccessDeserializer::new(entries))?;
+                let FullColumn { field, each, order, missing } = full;
+                let (text, is_each) = match (field, each) {
+                    (Some(text), None) => (text, false),
+                    (None, Some(text)) => (text, true),
+                    _ => return Err(de::Error::custom("a column has either \"field\" or \"each\"")),
+                };
+                Ok(ColumnSource { text, is_each, order, missing })
+            }
+        }
+        deserializer.deserialize_any(ColumnVisitor)
+    }
 }
 
 /// `"string"`, or `{ type = "string", ... }`.
@@ -130,10 +193,8 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 /// The schema in the form that is read, with every id.
 pub(super) fn write(schema: &SchemaDefinition) -> Json {
     let types = schema.types.iter().map(|record_type| {
-        let indexes = record_type.indexes.iter().map(|index| {
-            let written = json!({ "id": index.id, "fields": index.columns, "unique": index.is_unique });
-            (index.name.clone(), written)
-        });
+        let indexes =
+            record_type.indexes.iter().map(|index| (index.name.clone(), Json::Object(write_index(index))));
         let written = json!({
             "id": record_type.id,
             "primary_key": record_type.primary_key,
@@ -143,6 +204,58 @@ pub(super) fn write(schema: &SchemaDefinition) -> Json {
         (record_type.name.clone(), written)
     });
     json!({ "name": schema.name, "types": types.collect::<Map<_, _>>() })
+}
+
+fn write_index(index: &Index) -> Map<String, Json> {
+    let mut written = Map::new();
+    let mut put = |name: &str, value: Json| written.insert(name.to_owned(), value);
+    put("id", Json::from(index.id));
+    put("kind", Json::from(index.kind.name()));
+    let (group, rest) = index.columns.split_at(index.group_columns.min(index.columns.len()));
+    let list = |columns: &[Column]| Json::Array(columns.iter().map(write_column).collect());
+    if !group.is_empty() {
+        put("group", list(group));
+    }
+    match (&index.kind, rest) {
+        (IndexKind::Sum | IndexKind::Min | IndexKind::Max, [of]) => put("of", write_column(of)),
+        (_, []) => None,
+        (_, rest) => put("fields", list(rest)),
+    };
+    if !index.covering.is_empty() {
+        put("covering", Json::from(index.covering.clone()));
+    }
+    if let Some(condition) = &index.condition {
+        put("where", Json::from(condition.text.clone()));
+    }
+    match &index.kind {
+        IndexKind::Value { unique: Some(rule) } => {
+            put("unique", Json::Bool(true));
+            put("missing", Json::from(if *rule == MissingRule::Equal { "equal" } else { "distinct" }));
+        }
+        IndexKind::Text { language: Some(language) } => {
+            put("language", Json::from(language.clone()));
+        }
+        IndexKind::TimeToLive { after_s } => {
+            put("after_s", Json::from(*after_s));
+        }
+        _ => {}
+    }
+    written
+}
+
+/// The short form where it says everything.
+fn write_column(column: &Column) -> Json {
+    let is_usual = column.are_missing_last == column.is_descending;
+    if is_usual && !column.is_each && !column.text.contains(':') {
+        let direction = if column.is_descending { ":desc" } else { "" };
+        return Json::from(format!("{}{direction}", column.text));
+    }
+    let mut written = Map::new();
+    let what = if column.is_each { "each" } else { "field" };
+    written.insert(what.to_owned(), Json::from(column.text.clone()));
+    written.insert("order".to_owned(), Json::from(if column.is_descending { "desc" } else { "asc" }));
+    written.insert("missing".to_owned(), Json::from(if column.are_missing_last { "last" } else { "first" }));
+    Json::Object(written)
 }
 
 fn write_fields(fields: &[Field]) -> Json {

@@ -19,7 +19,6 @@ use crate::error::{Error, Result};
 use crate::key_space::TenantKeys;
 use crate::record::{PrimaryKey, Record};
 
-pub(crate) use indexes::{primary_key_of, rest_of_key};
 pub use raw::{RawPage, RawRange};
 pub use records::Condition;
 pub use transaction::TenantTransaction;

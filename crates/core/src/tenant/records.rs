@@ -110,7 +110,7 @@ impl TenantTransaction {
         let old_parts = old.map_or(0, |old| old.further_parts);
         let size_bytes = keys.size_bytes(first.len(), rest.len(), further_parts.max(old_parts));
         let ordinal = self.change(Change::RecordPut(change), size_bytes + indexes.size_bytes())?;
-        self.change_indexes(indexes);
+        let stamped = self.change_indexes(indexes);
         for (part, bytes) in (1..).zip(rest.chunks(RECORD_PART_SIZE_BYTES)) {
             self.transaction.set(&keys.part(part)?, bytes);
         }
@@ -118,7 +118,7 @@ impl TenantTransaction {
             self.transaction.clear(&keys.part(part)?);
         }
         let frame = frame::write(self.header.incarnation, ordinal, further_parts, first);
-        self.put_pending(keys.part(0)?, frame.into());
+        self.put_pending(keys.part(0)?, frame.into(), ordinal, stamped);
         Ok(())
     }
 

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tenantry_kv::limits::{CONFLICT_RANGE_OVERHEAD_BYTES, MUTATION_OVERHEAD_BYTES};
+use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{Isolation, KvFuture, MutationType, RangeBatch, RangeRequest, TransactionRef};
 
 use super::Tenant;
+use super::indexes::Stamped;
 use crate::change_log;
 use crate::database::{HeaderCheck, Schema, check_state, uuid_of};
 use crate::error::{Code, Error, Result, limit};
@@ -61,6 +63,10 @@ pub(super) struct State {
 
 pub(super) struct Pending {
     pub(super) frame: Bytes,
+    /// The place of the change in the transaction.
+    ordinal: u16,
+    /// Its entries in indexes that are ordered by version.
+    stamped: Vec<Stamped>,
     /// Whether the engine has it, for range reads.
     is_issued: bool,
 }
@@ -192,8 +198,8 @@ impl TenantTransaction {
         u16::try_from(ordinal).map_err(|_| limit("the changes of a transaction", ordinal, CHANGES_MAX))
     }
 
-    pub(super) fn put_pending(&self, key: Bytes, frame: Bytes) {
-        self.lock().pending.insert(key, Pending { frame, is_issued: false });
+    pub(super) fn put_pending(&self, key: Bytes, frame: Bytes, ordinal: u16, stamped: Vec<Stamped>) {
+        self.lock().pending.insert(key, Pending { frame, ordinal, stamped, is_issued: false });
     }
 
     pub(super) fn clear_pending(&self, key: &[u8]) {
@@ -238,6 +244,11 @@ impl TenantTransaction {
             operand.extend_from_slice(&pending.frame);
             operand.extend_from_slice(&(frame::STAMP_POSITION as u32).to_le_bytes());
             self.transaction.atomic(MutationType::SetVersionstampedValue, &key, &operand);
+            for entry in pending.stamped {
+                let stamp = Element::Versionstamp { stamp: None, user_version: pending.ordinal };
+                let key = tuple::pack_with_versionstamp_after(&entry.prefix, &[stamp])?;
+                self.transaction.atomic(MutationType::SetVersionstampedKey, &key, &entry.value);
+            }
         }
         let read_version = self.transaction.read_version().await?;
         let inner = &self.tenant.database.inner;

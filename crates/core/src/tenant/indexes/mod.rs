@@ -1,0 +1,188 @@
+//! Indexes, kept in step with the records.
+//!
+//! Every kind of index says what a record contributes to it ([`Maintainer`]); what a change writes is the difference between what the old record contributed
+//! and what the new one does. So an index that a change does not touch costs nothing, and a kind is added by one more file and one line in [`maintainer`].
+//!
+//! An entry's key is the index's columns and, behind them, those of the primary key that are not among them. An entry that no other record may have has the
+//! columns alone in its key and the rest of the primary key in its value, so that the check is one point read. What an index covers stands in the
+//! entry's value.
+
+mod amount;
+mod contributions;
+mod count;
+mod extremes;
+mod sum;
+mod time_to_live;
+mod value;
+mod version;
+
+use bytes::Bytes;
+use tenantry_kv::seeded_faults::{Fault, is_active};
+use tenantry_kv::{Isolation, MutationType};
+
+use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
+use crate::error::{Code, Error, Result, shown};
+use crate::index_form;
+use crate::key_space::TenantKeys;
+use crate::record::{Record, RecordVersion};
+use crate::schema::{Index, IndexKind, RecordType};
+
+pub(super) use contributions::Stamped;
+use contributions::{Contributions, Write};
+
+/// A record as an index looks at it.
+pub(super) struct Subject<'a> {
+    pub(super) keys: &'a TenantKeys,
+    pub(super) record_type: &'a RecordType,
+    pub(super) index: &'a Index,
+    pub(super) record: &'a Record,
+    /// When the record was written; `None` for one that this transaction writes.
+    pub(super) version: Option<RecordVersion>,
+    /// The incarnation of what this transaction writes.
+    pub(super) incarnation: u32,
+}
+
+/// A kind of index.
+trait Maintainer: Sync {
+    /// Adds what a record contributes. Two records of the same values and primary key contribute the same.
+    fn contribute(&self, subject: &Subject<'_>, contributions: &mut Contributions) -> Result<()>;
+}
+
+/// Every kind there is.
+fn maintainer(kind: &IndexKind) -> Option<&'static dyn Maintainer> {
+    match kind {
+        IndexKind::Value { .. } => Some(&value::Values),
+        IndexKind::Count => Some(&count::Counts),
+        IndexKind::Sum => Some(&sum::Sums),
+        IndexKind::Min | IndexKind::Max => Some(&extremes::Extremes),
+        IndexKind::Version => Some(&version::Versions),
+        IndexKind::TimeToLive { .. } => Some(&time_to_live::TimesToLive),
+        IndexKind::Rank | IndexKind::Text { .. } => None,
+    }
+}
+
+/// What a change of a record writes into the indexes.
+#[derive(Default)]
+pub(super) struct IndexChanges {
+    writes: Vec<Write>,
+    stamped: Vec<Stamped>,
+    /// What the reads before them make the engine count.
+    checked_size_bytes: usize,
+}
+
+impl IndexChanges {
+    /// What the changes, and the looks at unique entries before them, make the engine count.
+    pub(super) fn size_bytes(&self) -> usize {
+        let written: usize = self.writes.iter().map(Write::size_bytes).sum();
+        let stamped: usize = self.stamped.iter().map(Stamped::size_bytes).sum();
+        written + stamped + self.checked_size_bytes
+    }
+}
+
+impl TenantTransaction {
+    /// What a change of a record changes in the indexes, once every unique index allows it. Nothing is written yet, so that a refused change leaves nothing
+    /// behind.
+    pub(super) async fn index_changes(
+        &self,
+        record_type: &RecordType,
+        old: Option<&Record>,
+        new: Option<&Record>,
+    ) -> Result<IndexChanges> {
+        let mut changes = IndexChanges::default();
+        let mut exclusive: Vec<(&Index, Bytes)> = Vec::new();
+        for index in &record_type.indexes {
+            let contributed = |record: Option<&Record>, is_new: bool| match record {
+                Some(record) => self.contributions(record_type, index, record, is_new),
+                None => Ok(Contributions::default()),
+            };
+            let (old, new) = (contributed(old, false)?, contributed(new, true)?);
+            exclusive.extend(new.exclusive_beside(&old).map(|key| (index, key.clone())));
+            let (writes, stamped) = new.replacing(old);
+            changes.writes.extend(writes);
+            changes.stamped.extend(stamped);
+        }
+        let isolation = match is_active(Fault::UniqueCheckOnSnapshot) {
+            true => Isolation::Snapshot,
+            false => Isolation::Serializable,
+        };
+        // The reads first, side by side; the record is written only if all of them allow it.
+        let checks: Vec<_> = exclusive.iter().map(|(_, key)| self.transaction.get(key, isolation)).collect();
+        for ((index, key), check) in exclusive.iter().zip(checks) {
+            changes.checked_size_bytes += read_size_bytes(key.len());
+            if check.await?.is_some() {
+                return Err(violation(record_type, index, new));
+            }
+        }
+        Ok(changes)
+    }
+
+    fn contributions(
+        &self,
+        record_type: &RecordType,
+        index: &Index,
+        record: &Record,
+        is_new: bool,
+    ) -> Result<Contributions> {
+        let mut contributions = Contributions::default();
+        let holds =
+            index.condition.as_ref().is_none_or(|condition| condition.expression.holds(&record.values));
+        if let Some(maintainer) = maintainer(&index.kind).filter(|_| holds) {
+            let subject = Subject {
+                keys: &self.tenant.keys,
+                record_type,
+                index,
+                record,
+                version: record.version.filter(|_| !is_new),
+                incarnation: self.header.incarnation,
+            };
+            maintainer.contribute(&subject, &mut contributions)?;
+        }
+        Ok(contributions)
+    }
+
+    /// Replaces what the old record contributed by what the new one does. Returns what is written with the transaction's stamp.
+    pub(super) fn change_indexes(&self, changes: IndexChanges) -> Vec<Stamped> {
+        for write in changes.writes {
+            match write {
+                Write::Set(key, value) => self.transaction.set(&key, &value),
+                Write::Clear(_) if is_active(Fault::IndexEntryNotRemoved) => {}
+                Write::Clear(key) => self.transaction.clear(&key),
+                Write::Add { key, operand, can_reach_zero } => {
+                    self.transaction.atomic(MutationType::Add, &key, &operand);
+                    if can_reach_zero {
+                        // A group without records has no key.
+                        let zero = vec![0; operand.len()];
+                        self.transaction.atomic(MutationType::CompareAndClear, &key, &zero);
+                    }
+                }
+            }
+        }
+        changes.stamped
+    }
+}
+
+fn violation(record_type: &RecordType, index: &Index, record: Option<&Record>) -> Error {
+    let columns = index.columns.iter().map(|column| {
+        let value = record.and_then(|record| column.expression.value(&record.values));
+        format!("{} = {}", column.text, shown(&value.map(|value| value.to_string()).unwrap_or_default()))
+    });
+    let detail = format!(
+        "the index {} of {} has {} already",
+        shown(&index.name),
+        shown(&record_type.name),
+        columns.collect::<Vec<_>>().join(", ")
+    );
+    Error::new(Code::UniqueViolation, detail)
+}
+
+/// What the write of an entry makes the engine count.
+fn entry_size_bytes(key: &Bytes, value_size_bytes: usize) -> usize {
+    // A clear names the end of its range in place of a value.
+    write_size_bytes(key.len(), value_size_bytes.max(key.len() + 1))
+}
+
+/// The elements of the primary key that an entry of `subject`'s index has behind its own columns.
+fn rest_elements(subject: &Subject<'_>) -> Result<Vec<tenantry_kv::tuple::Element>> {
+    let rest: Vec<String> = index_form::rest_of_key(subject.record_type, subject.index).cloned().collect();
+    subject.record.elements(&rest, subject.record_type)
+}
