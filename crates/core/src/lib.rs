@@ -54,6 +54,7 @@ mod query;
 mod record;
 mod schema;
 mod tenant;
+mod text;
 mod value;
 mod wire;
 
@@ -72,4 +73,5 @@ pub use schema::{
     Column, Condition as IndexCondition, Index, IndexKind, MissingRule, RecordType, SchemaDefinition,
 };
 pub use tenant::{Condition, RawPage, RawRange, Tenant, TenantTransaction};
+pub use text::{Language, Token, Tokenizer};
 pub use value::{EnumValue, Field, FieldType, Name, Value};

@@ -56,6 +56,12 @@ pub const EXPRESSION_DEPTH_MAX: usize = 24;
 pub const EXPRESSION_NODES_MAX: usize = 1_000;
 /// A text that an expression puts together, in bytes; a longer one is missing.
 pub const EXPRESSION_TEXT_SIZE_BYTES_MAX: usize = RECORD_SIZE_BYTES_MAX;
+/// A word of a text as it is compared, in bytes: what is behind them is left out.
+pub const TOKEN_SIZE_BYTES_MAX: usize = 128;
+/// The words of a text: those behind them are left out.
+pub const TEXT_TOKENS_MAX: usize = 100_000;
+/// The words that one text match looks for.
+pub const TEXT_QUERY_TOKENS_MAX: usize = 256;
 
 /// The rows of a page when the query does not say.
 pub const PAGE_ROWS_DEFAULT: usize = 100;

@@ -9,6 +9,7 @@ use super::types::{Type, Typed, comparable, construct, is_number, literal, membe
 use super::{Case, Comparison, Node, Quantifier, TextTest, invalid, unsupported};
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::EXPRESSION_NODES_MAX;
+use crate::text::{Language, MatchKind, TextQuery, Tokenizer};
 use crate::value::{Field, FieldType, Value};
 
 /// The name under which parameters are found.
@@ -244,9 +245,15 @@ impl Checker<'_> {
                     _ => Err(unsupported(&format!("{name}() of anything but a text in quotes"))),
                 }
             }
+            (Function::Match(kind), [text, words, language @ ..]) if language.len() < 2 => {
+                self.read_match(kind, name, text, words, language.first(), depth)
+            }
+            (Function::Match(_), _) => Err(invalid(format!(
+                "{name} takes a text, words, and perhaps a language: {name}(text, \"words\")"
+            ))),
             (_, arguments) => {
                 let takes = if function.is_method() { "one argument in brackets" } else { "one argument" };
-                let given = arguments.len() - usize::from(function.is_method() && !arguments.is_empty());
+                let given = arguments.len().saturating_sub(usize::from(function.is_method()));
                 Err(invalid(format!("{name} takes {takes}, not {given}")))
             }
         }
@@ -265,6 +272,40 @@ impl Checker<'_> {
             check_is_string(side, name)?;
         }
         Ok(Typed::condition(Node::Text(test, Box::new(text.node), Box::new(part.node))))
+    }
+
+    fn read_match(
+        &mut self,
+        kind: MatchKind,
+        name: &str,
+        text: &Tree,
+        words: &Tree,
+        language: Option<&Tree>,
+        depth: usize,
+    ) -> Result<Typed> {
+        let text = self.read(text, depth + 1)?;
+        check_is_string(&text, name)?;
+        let mut constant = |tree: &Tree, what: &str| match self.read(tree, depth + 1)?.node {
+            Node::Literal(Some(Value::String(text))) => Ok(text),
+            _ => Err(unsupported(&format!("{name} with {what} that is anything but a text in quotes"))),
+        };
+        let words = constant(words, "a second argument")?;
+        let language = match language {
+            None => None,
+            Some(tree) => {
+                let language = constant(tree, "a language")?;
+                Some(Language::of_name(&language).ok_or_else(|| {
+                    let known: Vec<&str> = Language::ALL.iter().map(|language| language.name()).collect();
+                    invalid(format!(
+                        "there is no language {}; there are {}",
+                        shown(&language),
+                        known.join(", ")
+                    ))
+                })?)
+            }
+        };
+        let query = TextQuery::new(kind, Tokenizer::new(language), &words)?;
+        Ok(Typed::condition(Node::Match(Box::new(text.node), query)))
     }
 
     fn read_size(&mut self, inner: &Tree, depth: usize) -> Result<Typed> {

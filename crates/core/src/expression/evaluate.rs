@@ -60,6 +60,10 @@ pub(super) fn holds(node: &Node, scope: Scope<'_>) -> bool {
                 _ => false,
             }
         }
+        Node::Match(text, query) => match value_of(text, scope).as_deref() {
+            Some(Value::String(text)) => query.matches(text),
+            _ => false,
+        },
         Node::Each(quantifier, list, condition) => holds_for_elements(*quantifier, list, condition, scope),
         Node::Literal(_)
         | Node::Field(_)
@@ -106,6 +110,7 @@ pub(super) fn value_of<'a>(node: &'a Node, scope: Scope<'a>) -> Option<Cow<'a, V
         | Node::Compare(..)
         | Node::In(..)
         | Node::Text(..)
+        | Node::Match(..)
         | Node::Each(..) => Some(Cow::Owned(Value::Bool(holds(node, scope)))),
     }
 }

@@ -38,6 +38,7 @@ use self::check::Names;
 use self::evaluate::Scope;
 use self::types::{Type, Typed};
 use crate::error::{Code, Error, Result};
+use crate::text::TextQuery;
 use crate::value::{Field, FieldType, Name, Value};
 
 /// A condition on records of one type, or a value that is computed from one.
@@ -236,6 +237,8 @@ pub(crate) enum Node {
     Arithmetic(Operation, Box<Node>, Box<Node>),
     /// A condition on the elements of a list.
     Each(Quantifier, Box<Node>, Box<Node>),
+    /// Whether a text has words.
+    Match(Box<Node>, TextQuery),
 }
 
 impl Node {
@@ -244,7 +247,11 @@ impl Node {
         show(self);
         match self {
             Node::Literal(_) | Node::Field(_) | Node::Element(..) => {}
-            Node::Not(inner) | Node::Size(inner) | Node::Case(_, inner) | Node::Negate(inner) => {
+            Node::Not(inner)
+            | Node::Size(inner)
+            | Node::Case(_, inner)
+            | Node::Negate(inner)
+            | Node::Match(inner, _) => {
                 inner.visit(show);
             }
             Node::And(nodes) | Node::Or(nodes) => nodes.iter().for_each(|node| node.visit(show)),

@@ -195,6 +195,7 @@ fn read_call(call: &CallExpr, depth: usize) -> Result<Tree> {
         ("exists_one" | "existsOne" | "map" | "filter", Some(_), _) => {
             Err(unsupported(&format!("the macro {name} over a list (there are exists and all)")))
         }
+        ("matches", Some(_), _) => Err(unsupported("a regular expression (text.matches)")),
         (_, target, arguments) => match Function::of_name(name) {
             Some(function) if function.is_method() == target.is_some() || function == Function::Size => {
                 let arguments = target.as_deref().into_iter().chain(arguments).map(inner);

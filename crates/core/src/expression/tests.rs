@@ -90,3 +90,48 @@ fn arithmetic_has_its_result_or_none() {
         assert_eq!(value(text, record.clone()).to_string(), expected, "{text}");
     }
 }
+
+#[test]
+fn words_are_matched_by_every_kind() {
+    let record =
+        serde_json::json!({ "id": 1, "s": "Running dogs, LAZY foxes", "tags": ["big fish", "small cat"] });
+    let cases = [
+        ("matches(s, \"lazy dogs\")", "true"),
+        ("matches(s, \"lazy dog\")", "false"),
+        ("matches(s, \"run dog\", \"english\")", "true"),
+        ("matchesAny(s, \"wolf dogs\")", "true"),
+        ("matchesPhrase(s, \"dogs lazy\")", "true"),
+        ("matchesPhrase(s, \"lazy dogs\")", "false"),
+        ("matchesPrefix(s, \"dogs fo\")", "true"),
+        ("tags.exists(tag, matches(tag, \"fish\"))", "true"),
+        ("tags.all(tag, matches(tag, \"fish\"))", "false"),
+        ("matches(lower(s) + \" wolf\", \"wolf\")", "true"),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(value(text, record.clone()).to_string(), expected, "{text}");
+        assert_eq!(value(text, serde_json::json!({ "id": 1 })), text.contains(".all("), "{text}");
+    }
+    let schema = schema();
+    let refused = |text: &str| {
+        let error = Expression::parse(text, schema.record_type("t").unwrap()).unwrap_err();
+        (error.code(), error.detail().to_owned())
+    };
+    for (text, part) in [
+        ("matches(s, \"...\")", "has no word"),
+        ("matches(id, \"a\")", "takes strings, not a int"),
+        ("matches(s)", "takes a text, words"),
+        ("matches(s, \"a\", \"english\", 1)", "takes a text, words"),
+        ("matches(s, \"a\", \"klingon\")", "no language \"klingon\"; there are arabic, "),
+    ] {
+        let (code, detail) = refused(text);
+        assert!(code == Code::ExpressionInvalid && detail.contains(part), "{text}: {detail}");
+    }
+    for (text, part) in [
+        ("matches(s, s)", "a second argument"),
+        ("matches(s, \"a\", s)", "a language"),
+        ("s.matches(\"a+\")", "a regular expression"),
+    ] {
+        let (code, detail) = refused(text);
+        assert!(code == Code::ExpressionUnsupported && detail.contains(part), "{text}: {detail}");
+    }
+}

@@ -1,6 +1,7 @@
 //! An expression before it is checked: what a text and a builder have in common.
 
 use super::{Comparison, Operation, Quantifier, TextTest};
+use crate::text::MatchKind;
 use crate::value::Value;
 
 /// A part of an expression without types.
@@ -36,11 +37,13 @@ pub(super) enum Function {
     Timestamp,
     Uuid,
     Decimal,
+    /// Of a text, the words that are looked for, and perhaps the language that they are stemmed in.
+    Match(MatchKind),
 }
 
 impl Function {
     /// Every function with its name.
-    pub(super) const ALL: [(&'static str, Function); 10] = [
+    pub(super) const ALL: [(&'static str, Function); 14] = [
         ("startsWith", Function::Text(TextTest::StartsWith)),
         ("endsWith", Function::Text(TextTest::EndsWith)),
         ("contains", Function::Text(TextTest::Contains)),
@@ -51,6 +54,10 @@ impl Function {
         ("timestamp", Function::Timestamp),
         ("uuid", Function::Uuid),
         ("decimal", Function::Decimal),
+        ("matches", Function::Match(MatchKind::All)),
+        ("matchesAny", Function::Match(MatchKind::Any)),
+        ("matchesPhrase", Function::Match(MatchKind::Phrase)),
+        ("matchesPrefix", Function::Match(MatchKind::Prefix)),
     ];
 
     pub(super) fn of_name(name: &str) -> Option<Function> {
