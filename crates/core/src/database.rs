@@ -589,6 +589,16 @@ impl Inner {
         }
     }
 
+    /// What the catalog says of the tenant of an id, which may have been deleted.
+    pub(crate) async fn tenant_with_id(&self, transaction: &dyn Transaction, id: u64) -> Result<TenantInfo> {
+        match transaction.get(&self.keys.tenant(id)?, Isolation::Serializable).await? {
+            Some(bytes) => info_of(id, &read(&bytes, "a tenant's entry")?),
+            None => {
+                Err(Error::new(Code::TenantNotFound, format!("the tenant with the id {id} has been deleted")))
+            }
+        }
+    }
+
     async fn tenant_info(&self, transaction: &dyn Transaction, id: u64) -> Result<TenantInfo> {
         match transaction.get(&self.keys.tenant(id)?, Isolation::Serializable).await? {
             Some(bytes) => info_of(id, &read(&bytes, "a tenant's entry")?),

@@ -100,6 +100,11 @@ codes! {
     ImportMappingInvalid = 20_071, Invalid, "The import mapping is not valid";
     ImportRowInvalid = 20_072, Invalid, "The row cannot be imported";
     StoredDataInvalid = 20_090, Corrupt, "Stored bytes are not what they should be";
+    JobNotFound = 20_100, NotFound, "The job does not exist";
+    JobInvalid = 20_101, Invalid, "The job is not valid";
+    JobKindUnknown = 20_102, Invalid, "No job of that kind is known";
+    JobEnded = 20_103, Refused, "The job has ended";
+    JobAbandoned = 20_104, Refused, "The workers that had the job stopped in the middle of it";
 }
 
 /// An error of the record layer.

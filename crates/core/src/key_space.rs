@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{KeyRange, Subspace};
+use tenantry_kv::{KeyRange, Subspace, Versionstamp, key_after};
 use uuid::Uuid;
 
 use crate::error::Result;
@@ -47,11 +47,11 @@ impl KeySpace {
         self.key(&[0.into(), 2.into()])
     }
 
-    /// R 1, R 2 and R 9: all that a copy takes along. What else there is belongs to the engine or is on its way.
-    pub(crate) fn copied(&self) -> Result<[KeyRange; 3]> {
+    /// R 1, R 2, R 3 and R 9: all that a copy takes along. What else there is belongs to the engine or is on its way.
+    pub(crate) fn copied(&self) -> Result<[KeyRange; 4]> {
         let part = |number: i64| Ok(Subspace::new(self.key(&[number.into()])?).keys());
-        let [schemas, tenants, data]: [Result<KeyRange>; 3] = [part(1), part(2), part(9)];
-        Ok([schemas?, tenants?, data?])
+        let [schemas, tenants, jobs, data]: [Result<KeyRange>; 4] = [part(1), part(2), part(3), part(9)];
+        Ok([schemas?, tenants?, jobs?, data?])
     }
 
     /// R 2 2: every tenant's entry.
@@ -92,6 +92,51 @@ impl KeySpace {
     /// R 2 2 id: what the catalog says of a tenant.
     pub(crate) fn tenant(&self, id: u64) -> Result<Bytes> {
         self.key(&[2.into(), 2.into(), tenant_element(id)])
+    }
+
+    /// R 3 0: everything that is stored of jobs, by id.
+    pub(crate) fn jobs(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[3.into(), 0.into()])?))
+    }
+
+    /// R 3 0 id part: what a job is (0), how it stands (1), who works on it (2).
+    pub(crate) fn job(&self, id: Uuid, part: u32) -> Result<Bytes> {
+        self.key(&[3.into(), 0.into(), id.into(), part.into()])
+    }
+
+    /// R 3 1: the jobs that have not ended, by tenant and by when somebody may take them.
+    pub(crate) fn job_queue(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[3.into(), 1.into()])?))
+    }
+
+    /// R 3 1 tenant due id
+    pub(crate) fn job_due(&self, tenant: u64, due_us: i64, id: Uuid) -> Result<Bytes> {
+        self.key(&[3.into(), 1.into(), tenant_element(tenant), due_us.into(), id.into()])
+    }
+
+    /// R 3 1 tenant: where the tenant's part of the queue begins.
+    pub(crate) fn job_queue_of(&self, tenant: u64) -> Result<Bytes> {
+        self.key(&[3.into(), 1.into(), tenant_element(tenant)])
+    }
+
+    /// R 3 2: the jobs that have ended, by when.
+    pub(crate) fn job_ends(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[3.into(), 2.into()])?))
+    }
+
+    /// R 3 2 ended id
+    pub(crate) fn job_end(&self, ended_us: i64, id: Uuid) -> Result<Bytes> {
+        self.key(&[3.into(), 2.into(), ended_us.into(), id.into()])
+    }
+
+    /// R 3 3 tenant: how many jobs of the tenant have not ended.
+    pub(crate) fn jobs_unfinished(&self, tenant: u64) -> Result<Bytes> {
+        self.key(&[3.into(), 3.into(), tenant_element(tenant)])
+    }
+
+    /// R 3 4: how many jobs that have ended are kept.
+    pub(crate) fn jobs_ended(&self) -> Result<Bytes> {
+        self.key(&[3.into(), 4.into()])
     }
 
     /// R 5: the runner's slots.
@@ -166,6 +211,27 @@ impl TenantKeys {
         let stamp = Element::Versionstamp { stamp: None, user_version: part };
         let elements = [4.into(), 1.into(), bucket.into(), incarnation.into(), stamp];
         Ok(tuple::pack_with_versionstamp_after(&self.prefix, &elements)?)
+    }
+
+    /// 4 1 bucket: the entries of one part of the log.
+    pub(crate) fn log(&self, bucket: u32) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[4.into(), 1.into(), bucket.into()])?))
+    }
+
+    /// Where the log goes on behind the transaction of a stamp.
+    pub(crate) fn log_after(&self, bucket: u32, incarnation: u32, stamp: Versionstamp) -> Result<Bytes> {
+        let last_part = Element::Versionstamp { stamp: Some(stamp), user_version: u16::MAX };
+        Ok(key_after(&self.key(&[4.into(), 1.into(), bucket.into(), incarnation.into(), last_part])?))
+    }
+
+    /// 6 0: every counter.
+    pub(crate) fn counters(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[6.into(), 0.into()])?))
+    }
+
+    /// 6 1: every sequence.
+    pub(crate) fn sequences(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[6.into(), 1.into()])?))
     }
 
     /// 6 0 name

@@ -36,6 +36,7 @@
 #![allow(dead_code, reason = "what the plans of the new kinds of index will take")]
 
 mod change_log;
+mod consistent_scan;
 mod copy;
 mod database;
 mod delete_where;
@@ -43,6 +44,7 @@ mod error;
 mod expression;
 mod import;
 mod index_form;
+pub mod jobs;
 mod json;
 mod key_form;
 mod key_space;
@@ -52,6 +54,7 @@ mod messages;
 mod names;
 mod query;
 mod record;
+mod record_scan;
 mod schema;
 mod tenant;
 mod text;

@@ -82,5 +82,36 @@ pub const JSON_DEPTH_MAX: usize = 127;
 pub const JSON_SIZE_BYTES_MAX: usize = 4_000_000;
 /// Tenants on one page of a listing.
 pub const TENANTS_PAGE_ROWS_MAX: usize = 10_000;
+/// The parameters of a job, as JSON, in bytes.
+pub const JOB_PARAMETERS_SIZE_BYTES_MAX: usize = 10_000;
+/// The cursor of a job, in bytes.
+pub const JOB_CURSOR_SIZE_BYTES_MAX: usize = 20_000;
+/// The result of a job, as JSON, in bytes.
+pub const JOB_RESULT_SIZE_BYTES_MAX: usize = 10_000;
+/// What is kept of the message of a job's error, in bytes.
+pub const JOB_ERROR_SIZE_BYTES_MAX: usize = 1_000;
+/// The jobs of one tenant that have not ended; as many again of the database as a whole. Counted without a conflict: many who create at once can pass it by a few.
+pub const JOBS_UNFINISHED_MAX: usize = 10_000;
+/// The jobs that are kept after their end, the last ones.
+pub const JOBS_ENDED_MAX: usize = 10_000;
+/// How long a job is kept after its end, in days.
+pub const JOB_ENDED_DAYS_MAX: u32 = 30;
+/// How often in a row a job may fail before it is given up.
+pub const JOB_FAILURES_MAX: u32 = 8;
+/// The wait after the first failure, in milliseconds; it doubles with every further one.
+pub const JOB_BACK_OFF_MS_INITIAL: u64 = 1_000;
+/// The longest wait after a failure, in milliseconds.
+pub const JOB_BACK_OFF_MS_MAX: u64 = 300_000;
+/// How long a worker that says nothing keeps a job, in milliseconds, unless it asks for another time.
+pub const JOB_LEASE_MS_DEFAULT: u64 = 10_000;
+/// What the first step of a job does, in units of its kind.
+pub const JOB_STEP_SIZE_INITIAL: u32 = 100;
+/// The most that one step of a job does, in units of its kind.
+pub const JOB_STEP_SIZE_MAX: u32 = 10_000;
+/// The steps that a worker does of one job before it looks for the next.
+pub const JOB_TURN_STEPS_MAX: u32 = 8;
+/// Jobs on one page of a listing.
+pub const JOBS_PAGE_ROWS_MAX: usize = 1_000;
+
 /// The reason that a database is read-only, in bytes.
 pub const REASON_SIZE_BYTES_MAX: usize = 1_000;

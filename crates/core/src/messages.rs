@@ -164,6 +164,19 @@ pub(crate) struct RecordChange {
     /// The new payload; empty for a deletion.
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) payload: bytes::Bytes,
+    /// Whether there was a record of the key before.
+    #[prost(enumeration = "Before", tag = "4")]
+    pub(crate) before: i32,
+}
+
+/// What was there before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum Before {
+    /// The entry is from before this was noted.
+    Unknown = 0,
+    Absent = 1,
+    Present = 2,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -191,6 +204,116 @@ pub(crate) enum Space {
     Sequences = 2,
     /// The database's catalog, for tenant 0.
     Catalog = 3,
+}
+
+/// The cursor of a scan that is consistent at one version.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ScanCursor {
+    /// The place, among the regions that are scanned, of the one that is being read.
+    #[prost(uint32, tag = "1")]
+    pub(crate) region: u32,
+    /// The last key of it that was read.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub(crate) after: Option<bytes::Bytes>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) incarnation: u32,
+    /// The stamp up to which the change log is in what was read.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) stamp: Vec<u8>,
+}
+
+/// R 3 0 id 0: what a job is. Never changes.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct JobDefinition {
+    #[prost(string, tag = "1")]
+    pub(crate) kind: String,
+    /// JSON, for the kind.
+    #[prost(string, tag = "2")]
+    pub(crate) parameters: String,
+    /// The tenant's id; 0 for a job of the whole database.
+    #[prost(uint64, tag = "3")]
+    pub(crate) tenant: u64,
+    #[prost(string, tag = "4")]
+    pub(crate) tenant_name: String,
+    #[prost(int64, tag = "5")]
+    pub(crate) created_us: i64,
+}
+
+/// R 3 0 id 1: how a job stands.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct JobStatus {
+    #[prost(enumeration = "JobStateKind", tag = "1")]
+    pub(crate) state: i32,
+    #[prost(uint64, tag = "2")]
+    pub(crate) done: u64,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) total: Option<u64>,
+    /// Where the next step goes on; for the kind.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) cursor: bytes::Bytes,
+    #[prost(uint64, tag = "5")]
+    pub(crate) steps: u64,
+    /// Failures since the last step that succeeded.
+    #[prost(uint32, tag = "6")]
+    pub(crate) failures: u32,
+    #[prost(uint32, tag = "7")]
+    pub(crate) failures_total: u32,
+    /// From when on somebody may take it; its place in the queue.
+    #[prost(int64, tag = "8")]
+    pub(crate) due_us: i64,
+    /// How much one step does.
+    #[prost(uint32, tag = "9")]
+    pub(crate) step_size: u32,
+    #[prost(int64, tag = "10")]
+    pub(crate) started_us: i64,
+    #[prost(int64, tag = "11")]
+    pub(crate) updated_us: i64,
+    #[prost(int64, tag = "12")]
+    pub(crate) ended_us: i64,
+    /// How long all steps took together.
+    #[prost(uint64, tag = "13")]
+    pub(crate) working_us: u64,
+    #[prost(bool, tag = "14")]
+    pub(crate) is_cancelling: bool,
+    /// JSON, from the kind.
+    #[prost(string, tag = "15")]
+    pub(crate) result: String,
+    #[prost(message, optional, tag = "16")]
+    pub(crate) error: Option<StoredFailure>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum JobStateKind {
+    Waiting = 0,
+    Running = 1,
+    Done = 2,
+    Failed = 3,
+    Cancelled = 4,
+}
+
+/// An error that was met.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredFailure {
+    #[prost(int32, tag = "1")]
+    pub(crate) number: i32,
+    #[prost(string, tag = "2")]
+    pub(crate) tag: String,
+    #[prost(string, tag = "3")]
+    pub(crate) message: String,
+}
+
+/// R 3 0 id 2: who works on a job.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct JobLease {
+    /// The worker's id; empty for nobody.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) owner: Vec<u8>,
+    /// Grows whenever a worker takes the job.
+    #[prost(uint64, tag = "2")]
+    pub(crate) token: u64,
+    #[prost(int64, tag = "3")]
+    pub(crate) expires_us: i64,
 }
 
 /// Reads a message.

@@ -11,8 +11,8 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tenantry_kv::runner::Completed;
-use tenantry_kv::{EngineError, KvFuture};
+use tenantry_kv::runner::{Completed, Runner};
+use tenantry_kv::{EngineError, KvFuture, Transaction};
 
 use crate::database::{Database, Schema, TenantInfo};
 use crate::error::{Error, Result};
@@ -57,6 +57,12 @@ impl Database {
     /// 20010.
     pub async fn tenant(&self, name: &str) -> Result<Tenant> {
         let info = self.find_tenant(name).await?;
+        Tenant::new(self.clone(), info)
+    }
+
+    /// The tenant of an id, as `transaction` sees it; 20010 when it has been deleted.
+    pub(crate) async fn tenant_with_id(&self, transaction: &dyn Transaction, id: u64) -> Result<Tenant> {
+        let info = self.inner.tenant_with_id(transaction, id).await?;
         Tenant::new(self.clone(), info)
     }
 }
@@ -109,13 +115,29 @@ impl Tenant {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + From<tenantry_kv::Error> + EngineError,
     {
-        let runner = &self.database.inner.runner;
+        self.run_prepared(&self.database.inner.runner, |_| Ok(()), body).await
+    }
+
+    /// As [`run_completed`](Tenant::run_completed), with another runner, and with options that `prepare` sets before anything is read.
+    pub(crate) async fn run_prepared<T, E, F, Fut>(
+        &self,
+        runner: &Runner,
+        prepare: impl Fn(&dyn Transaction) -> Result<()>,
+        body: F,
+    ) -> Result<Completed<T>, E>
+    where
+        F: FnMut(TenantTransaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Error> + From<tenantry_kv::Error> + EngineError,
+    {
         // Each attempt's future makes the body's own once the transaction has begun: shared between them, never at the same time.
         let body = Mutex::new(body);
         runner
             .run_completed(|transaction| {
                 let (body, tenant) = (&body, self.clone());
+                let prepared = prepare(&*transaction);
                 async move {
+                    prepared?;
                     let running = TenantTransaction::begin(tenant, transaction, true).await?;
                     let work = start(body, running.clone());
                     let value = work.await;

@@ -10,7 +10,7 @@ use crate::expression::Expression;
 use crate::key_form;
 use crate::key_space::behind;
 use crate::limits::RECORD_PART_SIZE_BYTES;
-use crate::messages::{Change, RecordChange};
+use crate::messages::{Before, Change, RecordChange};
 use crate::record::{PrimaryKey, Record, RecordKeys, RecordVersion, check_payload, frame};
 use crate::schema::RecordType;
 use crate::wire;
@@ -104,6 +104,7 @@ impl TenantTransaction {
             type_id: record_type.id,
             key: keys.packed.clone(),
             payload: payload.clone().into(),
+            before: if old.is_some() { Before::Present } else { Before::Absent } as i32,
         };
         let (first, rest) = payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES));
         let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
@@ -170,8 +171,12 @@ impl TenantTransaction {
         old: &Stored,
     ) -> Result<()> {
         let indexes = self.index_changes(record_type, Some(&old.record), None).await?;
-        let change =
-            RecordChange { type_id: record_type.id, key: keys.packed.clone(), payload: Bytes::new() };
+        let change = RecordChange {
+            type_id: record_type.id,
+            key: keys.packed.clone(),
+            payload: Bytes::new(),
+            before: Before::Present as i32,
+        };
         let size_bytes = keys.size_bytes(0, 0, old.further_parts);
         self.change(Change::RecordDelete(change), size_bytes + indexes.size_bytes())?;
         self.change_indexes(indexes);

@@ -126,6 +126,11 @@ impl TenantTransaction {
         Ok(self.transaction.watch(&self.tenant.keys.log_head()?))
     }
 
+    /// The engine's transaction, for what the layer writes beside the tenant.
+    pub(crate) fn engine_transaction(&self) -> &TransactionRef {
+        &self.transaction
+    }
+
     pub(crate) fn tenant(&self) -> &Tenant {
         &self.tenant
     }

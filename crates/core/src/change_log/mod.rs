@@ -1,5 +1,7 @@
 //! The change log: one entry for each transaction that changed a tenant, written in that transaction.
 
+mod reader;
+
 use prost::Message;
 use tenantry_kv::{MutationType, Transaction};
 
@@ -7,6 +9,8 @@ use crate::error::{Result, limit};
 use crate::key_space::{KeySpace, TenantKeys};
 use crate::limits::{CHANGES_MAX, LOG_PART_SIZE_BYTES};
 use crate::messages::{Change, LogEntry, LogOperation, TenantHeader};
+
+pub(crate) use reader::{LogPosition, Logged, read_after};
 
 /// The form of a log entry.
 const FORMAT: u32 = 1;

@@ -1,0 +1,154 @@
+//! Reading the change log: entries put together from their parts, in the order of the commits.
+
+use tenantry_kv::tuple::Element;
+use tenantry_kv::{Isolation, KeyValue, RangeRequest, Transaction, Versionstamp};
+
+use super::FORMAT;
+use crate::error::{Code, Error, Result};
+use crate::key_space::TenantKeys;
+use crate::messages::{LogEntry, read};
+
+/// A place in a tenant's log: behind the transaction with this stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LogPosition {
+    pub(crate) incarnation: u32,
+    pub(crate) stamp: Versionstamp,
+}
+
+impl LogPosition {
+    /// Behind everything that is committed at `version` or before.
+    pub(crate) fn at_version(incarnation: u32, version: i64) -> LogPosition {
+        LogPosition { incarnation, stamp: Versionstamp::new(version, u16::MAX) }
+    }
+}
+
+/// What one transaction changed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Logged {
+    /// Its place in the log.
+    pub(crate) position: LogPosition,
+    pub(crate) entry: LogEntry,
+}
+
+/// Some entries.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct LogPage {
+    /// In the order of the commits.
+    pub(crate) entries: Vec<Logged>,
+    /// Whether there is nothing behind them at the version that was read.
+    pub(crate) is_at_end: bool,
+}
+
+/// Reads the entries behind a place, about `size_bytes_max` bytes of them, at least one.
+///
+/// The log may be spread over buckets, each in the order of the commits: where one of them has more than was read, nothing behind its last entry is handed out.
+pub(crate) async fn read_after(
+    transaction: &dyn Transaction,
+    keys: &TenantKeys,
+    buckets: u32,
+    after: LogPosition,
+    size_bytes_max: usize,
+) -> Result<LogPage> {
+    let mut page = LogPage { entries: Vec::new(), is_at_end: true };
+    let mut horizon: Option<LogPosition> = None;
+    for bucket in 0..buckets.max(1) {
+        let (entries, has_more) = read_bucket(transaction, keys, bucket, after, size_bytes_max).await?;
+        if has_more && let Some(last) = entries.last() {
+            page.is_at_end = false;
+            horizon = Some(horizon.map_or(last.position, |horizon| horizon.min(last.position)));
+        }
+        page.entries.extend(entries);
+    }
+    page.entries.sort_by_key(|logged| logged.position);
+    if let Some(horizon) = horizon {
+        page.entries.retain(|logged| logged.position <= horizon);
+    }
+    Ok(page)
+}
+
+/// An entry of which parts may still be missing.
+struct Open {
+    position: LogPosition,
+    parts: u16,
+    bytes: Vec<u8>,
+}
+
+impl Open {
+    fn close(self) -> Result<Logged> {
+        let entry: LogEntry = read(&self.bytes, "an entry of the change log")?;
+        if entry.format != FORMAT {
+            let detail = format!(
+                "an entry of the change log has the format {}, this build reads {FORMAT}",
+                entry.format
+            );
+            return Err(Error::new(Code::DatabaseFormat, detail));
+        }
+        Ok(Logged { position: self.position, entry })
+    }
+}
+
+/// The entries of one bucket, and whether there are more.
+async fn read_bucket(
+    transaction: &dyn Transaction,
+    keys: &TenantKeys,
+    bucket: u32,
+    after: LogPosition,
+    size_bytes_max: usize,
+) -> Result<(Vec<Logged>, bool)> {
+    let log = keys.log(bucket)?;
+    let begin = keys.log_after(bucket, after.incarnation, after.stamp)?;
+    let mut entries = Vec::new();
+    let mut open: Option<Open> = None;
+    let mut size_bytes = 0;
+    let mut next = Some(RangeRequest::new(begin, log.tuples().end));
+    while let Some(request) = next {
+        let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
+        for row in &batch.rows {
+            let (position, part) = place(&log.unpack(&row.key)?)?;
+            match &mut open {
+                Some(open) if open.position == position => {
+                    add_part(open, part, row)?;
+                    size_bytes += row.value.len();
+                    continue;
+                }
+                _ => {}
+            }
+            if let Some(whole) = open.take() {
+                entries.push(whole.close()?);
+                if size_bytes >= size_bytes_max {
+                    return Ok((entries, true));
+                }
+            }
+            let mut first = Open { position, parts: 0, bytes: Vec::new() };
+            add_part(&mut first, part, row)?;
+            open = Some(first);
+            size_bytes += row.value.len();
+        }
+        next = request.after(&batch);
+    }
+    if let Some(last) = open {
+        entries.push(last.close()?);
+    }
+    Ok((entries, false))
+}
+
+fn add_part(open: &mut Open, part: u16, row: &KeyValue) -> Result<()> {
+    if part != open.parts {
+        let detail = format!("an entry of the change log lacks its part {}", open.parts);
+        return Err(Error::new(Code::StoredDataInvalid, detail));
+    }
+    open.parts += 1;
+    open.bytes.extend_from_slice(&row.value);
+    Ok(())
+}
+
+/// The place and the part that a key of the log names.
+fn place(elements: &[Element]) -> Result<(LogPosition, u16)> {
+    match elements {
+        [Element::Int(incarnation), Element::Versionstamp { stamp: Some(stamp), user_version }] => {
+            let incarnation = u32::try_from(*incarnation).unwrap_or(u32::MAX);
+            Ok((LogPosition { incarnation, stamp: *stamp }, *user_version))
+        }
+        _ => Err(Error::new(Code::StoredDataInvalid, "a key of the change log has no incarnation and stamp")),
+    }
+}

@@ -1,0 +1,27 @@
+//! The kinds of jobs that come with the library. A new one has a file here, or where its work belongs, and a line in [`all`].
+
+mod count;
+mod rewrite;
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::kind::JobKind;
+use crate::error::{Code, Error, Result};
+
+pub use count::Count;
+pub use rewrite::Rewrite;
+
+/// Every kind, in one place.
+pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
+    vec![Arc::new(Count), Arc::new(Rewrite)]
+}
+
+/// The record type that the parameters name.
+fn type_of(parameters: &Json) -> Result<&str> {
+    match parameters["type"].as_str() {
+        Some(name) => Ok(name),
+        None => Err(Error::new(Code::JobInvalid, "name the record type: {\"type\": \"film\"}")),
+    }
+}

@@ -1,0 +1,116 @@
+//! Records as they lie in the store, in pieces: for whoever reads all of a type.
+
+use bytes::Bytes;
+use tenantry_kv::tuple::{self, Element};
+use tenantry_kv::{RangeRequest, StreamingMode, Subspace, key_after};
+
+use crate::error::{Code, Error, Result};
+use crate::key_space::behind;
+use crate::record::{RecordVersion, frame};
+use crate::tenant::TenantTransaction;
+
+/// A record as it lies in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredRecord {
+    /// The packed primary key.
+    pub(crate) key: Bytes,
+    /// When it was written.
+    pub(crate) version: RecordVersion,
+    /// The payload, put together from all parts.
+    pub(crate) payload: Bytes,
+}
+
+/// A part of the records of a type.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Chunk {
+    /// In the order of their keys.
+    pub(crate) records: Vec<StoredRecord>,
+    /// Whether there are more behind the last one.
+    pub(crate) has_more: bool,
+}
+
+/// A record of which parts may still be missing.
+struct Open {
+    key: Bytes,
+    version: RecordVersion,
+    further_parts: u16,
+    parts: u16,
+    payload: Vec<u8>,
+}
+
+impl Open {
+    fn new(key: Bytes, part: &[u8]) -> Result<Open> {
+        let frame = frame::read(part)?;
+        let (version, further_parts) = (frame.version, frame.further_parts);
+        Ok(Open { key, version, further_parts, parts: 0, payload: frame.payload.to_vec() })
+    }
+
+    fn close(self) -> Result<StoredRecord> {
+        if self.parts != self.further_parts {
+            let detail = format!("a record has {} of its {} further parts", self.parts, self.further_parts);
+            return Err(Error::new(Code::StoredDataInvalid, detail));
+        }
+        Ok(StoredRecord { key: self.key, version: self.version, payload: self.payload.into() })
+    }
+}
+
+/// Reads the records of a type behind the packed key `after`: at most `rows_max`, and no more once they have `size_bytes_max` bytes, but at least one.
+///
+/// They are read at the isolation of the transaction. What it wrote itself must not be among them: its stamp is still to come.
+pub(crate) async fn read_chunk(
+    transaction: &TenantTransaction,
+    type_id: u32,
+    after: Option<&[u8]>,
+    rows_max: usize,
+    size_bytes_max: usize,
+) -> Result<Chunk> {
+    let prefix = transaction.tenant().keys.records(type_id)?;
+    let everything = Subspace::new(prefix.clone()).tuples();
+    let begin = match after {
+        // Behind the record and its further parts.
+        Some(key) => behind(&behind(&prefix, key), &[0xff]),
+        None => everything.begin,
+    };
+    let mut chunk = Chunk::default();
+    let mut open: Option<Open> = None;
+    let mut size_bytes = 0;
+    // Rows, not records: further parts are rows as well, so the limit begins anew with each batch.
+    let from = |begin: Bytes| {
+        let request = RangeRequest::new(begin, everything.end.clone());
+        request.mode(StreamingMode::Serial).limit(rows_max.saturating_add(1))
+    };
+    let mut next = Some(from(begin));
+    while let Some(request) = next {
+        let batch = transaction.engine_range(&request).await?;
+        for row in &batch.rows {
+            let relative = row.key.slice(prefix.len()..);
+            let is_first = tuple::unpack(&relative)?.last() == Some(&Element::Int(0));
+            size_bytes += row.key.len() + row.value.len();
+            match &mut open {
+                Some(open) if !is_first && relative.starts_with(&open.key) => {
+                    open.payload.extend_from_slice(&row.value);
+                    open.parts += 1;
+                    continue;
+                }
+                _ if !is_first => {
+                    return Err(Error::new(Code::StoredDataInvalid, "a part of a record has no first part"));
+                }
+                _ => {}
+            }
+            if let Some(whole) = open.take() {
+                chunk.records.push(whole.close()?);
+                if chunk.records.len() >= rows_max || size_bytes >= size_bytes_max {
+                    chunk.has_more = true;
+                    return Ok(chunk);
+                }
+            }
+            // Part 0 is one byte at the end of the key.
+            open = Some(Open::new(relative.slice(..relative.len() - 1), &row.value)?);
+        }
+        next = batch.rows.last().filter(|_| batch.more).map(|last| from(key_after(&last.key)));
+    }
+    if let Some(last) = open {
+        chunk.records.push(last.close()?);
+    }
+    Ok(chunk)
+}
