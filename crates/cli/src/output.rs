@@ -62,7 +62,28 @@ impl Failure {
             Failure::NotFound(_) => (0, "NotFound"),
             Failure::Closed => (0, "Closed"),
         };
-        json!({ "error": { "code": code, "tag": tag, "message": self.to_string() } })
+        let mut error = json!({ "code": code, "tag": tag, "message": self.to_string() });
+        if let Failure::Database(database_error) = self {
+            add_violations(&mut error, database_error);
+        }
+        json!({ "error": error })
+    }
+}
+
+/// Adds the rules that a record breaks to what is printed of its error, if it is for them.
+pub(crate) fn add_violations(document: &mut Json, error: &Error) {
+    let violations = error.violations().iter().map(|violation| {
+        json!({
+            "type": violation.record_type,
+            "field": violation.field,
+            "rule": violation.rule,
+            "limit": violation.limit,
+            "detail": violation.detail,
+        })
+    });
+    let violations: Vec<Json> = violations.collect();
+    if !violations.is_empty() {
+        document["violations"] = Json::Array(violations);
     }
 }
 

@@ -430,6 +430,59 @@ fn hostile_records_are_refused_by_name() {
     assert_eq!(cli.refused(&["get", "acme", "film", "Heat"]), refused(3, "KeyInvalid"));
 }
 
+/// Programs get each rule that a record breaks, from a put and from an import; and the key that a default made.
+#[test]
+fn broken_rules_are_listed() {
+    let cli = Cli::new();
+    let schema = r#"
+name = "staff"
+[types.person]
+primary_key = ["id"]
+fields.id = { type = "uuid", default = { uuid = true } }
+fields.age = { type = "int", min = 18 }
+fields.login = { type = "string", pattern = "[a-z]+" }
+fields.nick = { type = "string", optional = true, default = "anon" }
+"#;
+    cli.ok(&["schema", "apply", &cli.file("staff.toml", schema)]);
+    cli.ok(&["tenant", "create", "acme", "--schema", "staff"]);
+    let put = cli.json(&["put", "acme", "person", r#"{"age":18,"login":"ann"}"#]);
+    let key = put["put"]["key"][0].as_str().unwrap();
+    let found = cli.json(&["get", "acme", "person", key]);
+    assert_eq!((&found["record"]["login"], &found["record"]["nick"]), (&json!("ann"), &json!("anon")));
+    let output = cli.run(&["--json", "put", "acme", "person", r#"{"age":17,"login":"Ann"}"#]);
+    assert_eq!(output.status.code(), Some(3));
+    let document: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["error"]["tag"], json!("ConstraintViolated"));
+    let violations = document["error"]["violations"].as_array().unwrap();
+    let brief = |one: &Json| {
+        [&one["type"], &one["field"], &one["rule"], &one["limit"]]
+            .map(|word| word.as_str().unwrap().to_owned())
+    };
+    let found: Vec<[String; 4]> = violations.iter().map(brief).collect();
+    assert_eq!(found, [["person", "age", "min", "18"], ["person", "login", "pattern", "[a-z]+"]]);
+    assert!(violations.iter().all(|one| !one["detail"].as_str().unwrap().is_empty()));
+    let rows = cli.file(
+        "rows.jsonl",
+        "{\"age\":17,\"login\":\"bob\"}\n{\"age\":20,\"login\":\"cleo\",\"nick\":null}\n{\"age\":\"x\",\"login\":\"D\"}\n",
+    );
+    let output = cli.run(&["--json", "import", "acme", "person", &rows]);
+    assert_eq!(output.status.code(), Some(5));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Json> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rules = |line: &Json| {
+        let violations = line["violations"].as_array().unwrap();
+        violations.iter().map(|one| one["rule"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines.len(), 3);
+    assert_eq!(
+        (rules(&lines[0]), rules(&lines[1])),
+        (vec!["min".to_owned()], vec!["type".to_owned(), "pattern".to_owned()])
+    );
+    let page = cli.json(&["query", "acme", "person", "--where", "login == \"cleo\""]);
+    assert_eq!(page["records"][0].get("nick"), None);
+    assert_eq!(cli.json(&["query", "acme", "person"])["records"].as_array().unwrap().len(), 2);
+}
+
 #[test]
 fn a_database_is_named_by_its_url() {
     let cli = Cli::new();

@@ -4,6 +4,8 @@ use std::fmt;
 
 use tenantry_kv::{EngineError, ErrorKind as EngineErrorKind};
 
+use crate::violation::{Violation, Violations};
+
 /// The result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -86,6 +88,7 @@ codes! {
     UniqueViolation = 20_034, Refused, "Another record has the values that a unique index allows once";
     ConditionFailed = 20_035, Refused, "The record is not in the state that the change asks for";
     PrimaryKeyChanged = 20_036, Refused, "The change would give the record another primary key";
+    ConstraintViolated = 20_037, Refused, "The record breaks a rule of its type";
     ExpressionInvalid = 20_040, Invalid, "The expression is not valid";
     ExpressionUnsupported = 20_041, Invalid, "The expression uses something that is not supported";
     QueryInvalid = 20_042, Invalid, "The query is not valid";
@@ -113,12 +116,52 @@ pub struct Error {
     code: Code,
     detail: Box<str>,
     cause: Option<Box<tenantry_kv::Error>>,
+    violations: Box<[Violation]>,
 }
 
 impl Error {
     /// An error with a sentence that names what was wrong, the limit, and the way out.
     pub fn new(code: Code, detail: impl Into<String>) -> Error {
-        Error { code, detail: detail.into().into_boxed_str(), cause: None }
+        Error { code, detail: detail.into().into_boxed_str(), cause: None, violations: Box::default() }
+    }
+
+    /// The error that the violations of a record are, if there are any: 20032 for a record that does not have the form of its type, 20037 for one that breaks
+    /// a rule.
+    pub(crate) fn of_violations(violations: Violations<'_>) -> Result<()> {
+        if violations.is_empty() {
+            return Ok(());
+        }
+        let (found, is_cut) = violations.into_parts();
+        let code = match found.iter().all(Violation::is_of_form) {
+            true => Code::RecordInvalid,
+            false => Code::ConstraintViolated,
+        };
+        Err(Error::with_violations(code, found, is_cut))
+    }
+
+    /// An error that names each violation. `is_cut` says that there were more.
+    pub(crate) fn with_violations(code: Code, violations: Vec<Violation>, is_cut: bool) -> Error {
+        let mut detail = String::new();
+        if let Some(first) = violations.first().filter(|first| !first.record_type.is_empty()) {
+            detail = format!("{}: ", shown(&first.record_type));
+        }
+        for (index, violation) in violations.iter().enumerate() {
+            if index > 0 {
+                detail.push_str("; ");
+            }
+            if index == SHOWN_VIOLATIONS_MAX {
+                detail.push_str(&format!("and {} more", violations.len() - index));
+                detail.push_str(if is_cut { " at least" } else { "" });
+                break;
+            }
+            detail.push_str(&violation.detail);
+        }
+        Error { violations: violations.into_boxed_slice(), ..Error::new(code, detail) }
+    }
+
+    /// Every rule that the record breaks: for 20032, 20037 and 20038. At most [`VIOLATIONS_MAX`](crate::limits::VIOLATIONS_MAX) of them.
+    pub fn violations(&self) -> &[Violation] {
+        &self.violations
     }
 
     /// The code.
@@ -154,7 +197,8 @@ impl Error {
 
 impl From<tenantry_kv::Error> for Error {
     fn from(cause: tenantry_kv::Error) -> Error {
-        Error { code: Code::Engine, detail: cause.to_string().into_boxed_str(), cause: Some(Box::new(cause)) }
+        let detail = cause.to_string();
+        Error { cause: Some(Box::new(cause)), ..Error::new(Code::Engine, detail) }
     }
 }
 
@@ -188,6 +232,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// How many violations stand in the sentence of an error; the list has them all.
+const SHOWN_VIOLATIONS_MAX: usize = 10;
 
 /// A name in a message: quoted, escaped, and cut if somebody sent 10 kB of it.
 pub(crate) fn shown(name: &str) -> String {

@@ -28,11 +28,13 @@ use serde_json::{Map, Value as Json};
 
 use crate::database::Database;
 use crate::error::{Code, Error, Kind, Result, limit, shown};
-use crate::limits::SCHEMA_FILE_SIZE_BYTES_MAX;
+use crate::limits::{SCHEMA_FILE_SIZE_BYTES_MAX, TYPE_DEPTH_MAX};
 use crate::record::Record;
 use crate::schema::{RecordType, SchemaDefinition};
 use crate::tenant::{Condition, Tenant, TenantTransaction};
-use crate::value::{Field, FieldType, Name, Value, parse_date};
+use crate::validation::check_values;
+use crate::value::{Field, FieldType, Reading, parse_date};
+use crate::violation::{Path, missing_field};
 
 /// How many tenants are written to at a time.
 const TENANTS_SIDE_BY_SIDE: usize = 32;
@@ -385,16 +387,32 @@ impl Importer {
             },
             (_, None) => return Err(refused("no column names the tenant".to_owned())),
         };
-        let mut values: Vec<(Name, Value)> = Vec::new();
+        let mut record = Record::new();
         let mut size_bytes = 0;
+        let mut reading = Reading::of(&record_type.name);
         for field in &record_type.fields {
             let (column, mapping) = self.mapping.source_of(field);
-            let Some(json) = cells.json(column, field)? else { continue };
+            let is_null = cells.is_null(column);
+            if is_null {
+                record.set_null(&field.name);
+            }
+            let Some(json) = cells.json(column, field)? else {
+                if field.is_required() || (is_null && !field.is_optional) {
+                    missing_field(&Path::RECORD.field(&field.name), &mut reading.violations);
+                }
+                continue;
+            };
             size_bytes += 16 + json.as_str().map_or(8, str::len);
             let json = mapping.map_or(Ok(json.clone()), |mapping| mapping.read(json, column))?;
-            values.push((field.name.clone(), Value::from_json(&json, &field.field_type, &field.name)?));
+            let path = Path::RECORD.field(&field.name);
+            let value = reading.value(&json, &field.field_type, &path, TYPE_DEPTH_MAX);
+            record.values.extend(value.map(|value| (field.name.clone(), value)));
         }
-        let record = Record { values, ..Record::default() };
+        record.nulls.append(&mut reading.nulls);
+        if !reading.violations.is_empty() {
+            check_values(&record.values, &record_type.fields, &mut reading.violations);
+            Error::of_violations(reading.violations)?;
+        }
         record.check(record_type)?;
         Ok((tenant, Addressed { line: row.line, record, size_bytes }))
     }
@@ -461,6 +479,10 @@ impl Cells {
             },
             RowContents::Text(_) => Ok(self.cell(column).map(str::to_owned)),
         }
+    }
+
+    fn is_null(&self, column: &str) -> bool {
+        matches!(&self.0, RowContents::Json(object) if object.get(column).is_some_and(Json::is_null))
     }
 
     fn cell(&self, column: &str) -> Option<&str> {

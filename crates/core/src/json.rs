@@ -27,7 +27,8 @@ pub fn parse_json(text: &str) -> Result<Json> {
     }
 }
 
-struct Strict(Json);
+/// JSON with every key at most once.
+pub(crate) struct Strict(pub(crate) Json);
 
 impl<'de> Deserialize<'de> for Strict {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Strict, D::Error> {

@@ -39,6 +39,7 @@ mod change_log;
 mod consistent_scan;
 mod copy;
 mod database;
+mod defaults;
 mod delete_where;
 mod error;
 mod expression;
@@ -58,7 +59,9 @@ mod record_scan;
 mod schema;
 mod tenant;
 mod text;
+mod validation;
 mod value;
+mod violation;
 mod wire;
 
 pub use copy::{Copier, CopyPhase, DatabaseState};
@@ -77,4 +80,7 @@ pub use schema::{
 };
 pub use tenant::{Condition, RawPage, RawRange, Tenant, TenantTransaction};
 pub use text::{Language, Token, Tokenizer};
-pub use value::{EnumValue, Field, FieldType, Name, Value};
+pub use value::{
+    Check, Constraints, DefaultValue, EnumValue, Field, FieldType, Name, NamedCheck, Pattern, Value,
+};
+pub use violation::Violation;

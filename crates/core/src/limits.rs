@@ -18,6 +18,18 @@ pub const TIME_TO_LIVE_AFTER_S_MAX: u64 = 3_155_760_000;
 pub const ENUM_VALUES_MAX: usize = 1_000;
 /// How deep lists and structs may be nested in a field's type, and values in a record.
 pub const TYPE_DEPTH_MAX: usize = 8;
+/// A bound of a length that a schema can ask for, in characters, bytes or elements: no value of a record is longer.
+pub const LENGTH_BOUND_MAX: usize = RECORD_SIZE_BYTES_MAX;
+/// The pattern of a field, in bytes.
+pub const PATTERN_SIZE_BYTES_MAX: usize = 1_000;
+/// What a pattern may take once it is compiled, in bytes.
+pub const PATTERN_PROGRAM_SIZE_BYTES_MAX: usize = 500_000;
+/// The most patterns of a schema.
+pub const PATTERNS_MAX: usize = 100;
+/// The most checks of a record type, besides those of its fields.
+pub const CHECKS_MAX: usize = 64;
+/// The most violations that are reported of one record.
+pub const VIOLATIONS_MAX: usize = 100;
 /// A schema as stored, in bytes.
 pub const SCHEMA_SIZE_BYTES_MAX: usize = 90_000;
 /// A schema file, in bytes.

@@ -12,7 +12,9 @@ use crate::error::{Code, Error, Result, limit, shown};
 use crate::key_form;
 use crate::limits::TYPE_DEPTH_MAX;
 use crate::schema::RecordType;
-use crate::value::{FieldType, Name, Value, check_fields, fields_from_json};
+use crate::validation::{check_record, check_values};
+use crate::value::{FieldType, Name, Reading, Value};
+use crate::violation::Path;
 use crate::wire::Unknown;
 
 /// A record: named values. What is missing is missing.
@@ -29,6 +31,10 @@ pub struct Record {
     pub(crate) values: Vec<(Name, Value)>,
     pub(crate) unknown: Vec<Unknown>,
     pub(crate) version: Option<RecordVersion>,
+    /// The paths of optional fields that were set to null: no default takes their place.
+    pub(crate) nulls: Vec<Box<str>>,
+    /// Whether it was read from a database: what its optional fields lack they lack on purpose.
+    pub(crate) is_read: bool,
 }
 
 /// Two records are equal when their values are, whatever the order of their fields.
@@ -56,10 +62,17 @@ impl Record {
     /// Sets a value.
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
         let value = value.into();
+        self.nulls.retain(|known| **known != *name);
         match self.values.iter_mut().find(|(known, _)| **known == *name) {
             Some((_, slot)) => *slot = value,
             None => self.values.push((name.into(), value)),
         }
+    }
+
+    /// Takes a value out for good: the default of an optional field is not written in its place.
+    pub fn set_null(&mut self, name: &str) {
+        self.remove(name);
+        self.nulls.push(name.into());
     }
 
     /// Takes a value out.
@@ -87,13 +100,20 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// 20032 naming the field that does not fit.
+    /// 20032 naming every field that does not fit. Where the rest breaks rules, they are named as well, and it is 20037; a record that only breaks rules is
+    /// refused when it is written, or by [`check`](Record::check).
     pub fn from_json(json: &Json, record_type: &RecordType) -> Result<Record> {
         let Some(object) = json.as_object() else {
             return Err(Error::new(Code::RecordInvalid, "a record is an object: {\"field\": value}"));
         };
-        let values = fields_from_json(object, &record_type.fields, "", TYPE_DEPTH_MAX)?;
-        Ok(Record { values, ..Record::default() })
+        let mut reading = Reading::of(&record_type.name);
+        let (values, fits) =
+            reading.fitting_fields(object, &record_type.fields, &Path::RECORD, TYPE_DEPTH_MAX);
+        if !fits {
+            check_values(&values, &record_type.fields, &mut reading.violations);
+            Error::of_violations(reading.violations)?;
+        }
+        Ok(Record { values, nulls: reading.nulls, ..Record::default() })
     }
 
     /// The record in JSON.
@@ -101,13 +121,13 @@ impl Record {
         Json::Object(self.values.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect())
     }
 
-    /// Fails unless the record fits the type.
+    /// Fails unless the record fits the type. A missing field that has a default counts as there.
     ///
     /// # Errors
     ///
-    /// 20032 naming the field.
+    /// 20037 with [every violation](Error::violations); 20032 if none of them is a rule's, but all of the form.
     pub fn check(&self, record_type: &RecordType) -> Result<()> {
-        check_fields(&self.values, &record_type.fields, "")
+        check_record(&self.values, &record_type.name, &record_type.fields, &record_type.checks)
     }
 
     /// The record's primary key.

@@ -1,5 +1,8 @@
 //! Values and their types.
 
+mod constraints;
+
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -13,8 +16,11 @@ use rust_decimal::Decimal;
 use serde_json::Value as Json;
 use uuid::Uuid;
 
-use crate::error::{Code, Error, Result, limit, shown};
-use crate::limits::{JSON_DEPTH_MAX, TYPE_DEPTH_MAX};
+pub use constraints::{Check, Constraints, DefaultValue, NamedCheck, Pattern};
+
+use crate::error::{Code, Error, Result, shown};
+use crate::limits::TYPE_DEPTH_MAX;
+use crate::violation::{Path, Violations, missing_field, rule};
 
 /// A name that many values share.
 pub type Name = Arc<str>;
@@ -71,6 +77,20 @@ pub struct Field {
     pub field_type: FieldType,
     /// Whether it may be missing.
     pub is_optional: bool,
+    /// The rules for its values besides their type, if there are any.
+    pub constraints: Option<Box<Constraints>>,
+}
+
+impl Field {
+    /// What is written when a record comes without the field.
+    pub fn default_value(&self) -> Option<&DefaultValue> {
+        self.constraints.as_deref().and_then(|constraints| constraints.default.as_ref())
+    }
+
+    /// Whether every record has to come with it.
+    pub fn is_required(&self) -> bool {
+        !self.is_optional && self.default_value().is_none()
+    }
 }
 
 impl FieldType {
@@ -90,6 +110,17 @@ impl FieldType {
             FieldType::Enum(_) => "enum",
             FieldType::List(_) => "list",
             FieldType::Struct(_) => "struct",
+        }
+    }
+
+    /// The values of an enum, for people.
+    pub(crate) fn names(&self) -> String {
+        match self {
+            FieldType::Enum(values) => {
+                let names: Vec<String> = values.iter().map(|value| shown(&value.name)).collect();
+                format!("one of {}", names.join(", "))
+            }
+            other => other.name().to_owned(),
         }
     }
 
@@ -211,205 +242,187 @@ impl Value {
     ///
     /// # Errors
     ///
-    /// 20032 naming the field, the value and what the type takes.
+    /// 20032 naming each field that does not fit, its value and what the type takes.
     pub fn from_json(json: &Json, field_type: &FieldType, name: &str) -> Result<Value> {
-        Value::from_json_within(json, field_type, name, TYPE_DEPTH_MAX)
-    }
-
-    fn from_json_within(json: &Json, field_type: &FieldType, name: &str, depth_left: usize) -> Result<Value> {
-        if depth_left == 0 {
-            return Err(limit(
-                &format!("the depth of the field {}", shown(name)),
-                TYPE_DEPTH_MAX + 1,
-                TYPE_DEPTH_MAX,
-            ));
-        }
-        let misfit = |takes: &str| {
-            let found = shown_json(json);
-            Error::new(Code::RecordInvalid, format!("the field {} takes {takes}, not {found}", shown(name)))
-        };
-        let text = |takes: &str| json.as_str().ok_or_else(|| misfit(takes));
-        Ok(match field_type {
-            FieldType::Bool => Value::Bool(json.as_bool().ok_or_else(|| misfit("true or false"))?),
-            FieldType::Int => {
-                let takes = "an integer from -2^63 to 2^63-1";
-                let number = json.as_number().ok_or_else(|| misfit(takes))?;
-                Value::Int(number.as_i64().ok_or_else(|| misfit(takes))?)
-            }
-            FieldType::Float => {
-                let number = json.as_number().ok_or_else(|| misfit("a number"))?;
-                Value::Float(
-                    exact_float(&number.to_string())
-                        .ok_or_else(|| misfit("a number that a float can hold"))?,
-                )
-            }
-            FieldType::String => Value::String(text("a string")?.to_owned()),
-            FieldType::Bytes => {
-                let takes = "bytes as base64";
-                Value::Bytes(BASE64.decode(text(takes)?).map_err(|_| misfit(takes))?.into())
-            }
-            FieldType::Uuid => {
-                let takes = "a UUID like \"67e55044-10b1-426f-9247-bb680e5fe0c8\"";
-                Value::Uuid(Uuid::try_parse(text(takes)?).map_err(|_| misfit(takes))?)
-            }
-            FieldType::Timestamp => {
-                let takes = "a timestamp like \"1998-06-12T20:15:00Z\"";
-                Value::Timestamp(parse_timestamp(text(takes)?).ok_or_else(|| misfit(takes))?)
-            }
-            FieldType::Date => {
-                let takes = "a date like \"1998-06-12\"";
-                Value::Date(parse_date(text(takes)?).ok_or_else(|| misfit(takes))?)
-            }
-            FieldType::Decimal => {
-                let takes = "a decimal number of up to 28 digits, like \"12.50\"";
-                let digits = match json {
-                    Json::String(digits) => digits.clone(),
-                    Json::Number(number) => number.to_string(),
-                    _ => return Err(misfit(takes)),
-                };
-                Value::Decimal(parse_decimal(&digits).ok_or_else(|| misfit(takes))?)
-            }
-            FieldType::Json => Value::Json(json.clone()),
-            FieldType::Enum(values) => {
-                let names = || values.iter().map(|value| shown(&value.name)).collect::<Vec<_>>().join(", ");
-                let found = text(&format!("one of {}", names()))?;
-                match values.iter().find(|value| *value.name == *found) {
-                    Some(value) => Value::Enum(value.name.clone()),
-                    None => return Err(misfit(&format!("one of {}", names()))),
-                }
-            }
-            FieldType::List(element) => {
-                let elements = json.as_array().ok_or_else(|| misfit("a list"))?;
-                let read = elements.iter().enumerate().map(|(index, json)| {
-                    Value::from_json_within(json, element, &format!("{name}[{index}]"), depth_left - 1)
-                });
-                Value::List(read.collect::<Result<_>>()?)
-            }
-            FieldType::Struct(fields) => {
-                let object = json.as_object().ok_or_else(|| misfit("an object"))?;
-                Value::Struct(fields_from_json(object, fields, &format!("{name}."), depth_left - 1)?)
-            }
+        let mut reading = Reading::of("");
+        let value = reading.value(json, field_type, &Path::Root(name), TYPE_DEPTH_MAX);
+        Error::of_violations(reading.violations)?;
+        value.ok_or_else(|| {
+            Error::new(Code::RecordInvalid, format!("the field {} cannot be read", shown(name)))
         })
     }
+}
 
-    /// Fails unless the value is of the type.
-    ///
-    /// # Errors
-    ///
-    /// 20032 naming the field and both types.
-    pub fn check(&self, field_type: &FieldType, name: &str) -> Result<()> {
-        let misfit = || {
-            let detail = format!(
-                "the field {} is of type {}, the value of type {}",
-                shown(name),
-                field_type.name(),
-                self.type_name()
-            );
-            Err(Error::new(Code::RecordInvalid, detail))
+/// Values that are read from JSON, with everything that does not fit.
+pub(crate) struct Reading<'a> {
+    pub(crate) violations: Violations<'a>,
+    /// The paths of optional fields that have a default and are null: they stay so.
+    pub(crate) nulls: Vec<Box<str>>,
+}
+
+impl<'a> Reading<'a> {
+    pub(crate) fn of(record_type: &'a str) -> Reading<'a> {
+        Reading { violations: Violations::of(record_type), nulls: Vec::new() }
+    }
+
+    /// The value, unless it or a part of it does not fit.
+    pub(crate) fn value(
+        &mut self,
+        json: &Json,
+        field_type: &FieldType,
+        path: &Path<'_>,
+        depth_left: usize,
+    ) -> Option<Value> {
+        if self.violations.is_cut() {
+            return None;
+        }
+        let Some(depth_left) = depth_left.checked_sub(1) else {
+            let detail =
+                format!("the field {} is nested deeper than {TYPE_DEPTH_MAX}", shown(&path.to_string()));
+            self.violations.add(path, rule::TYPE, TYPE_DEPTH_MAX.to_string(), detail);
+            return None;
         };
-        match (self, field_type) {
-            (Value::Float(value), FieldType::Float) if value.is_nan() => {
-                Err(Error::new(Code::RecordInvalid, format!("the field {} takes no NaN", shown(name))))
+        let takes = match field_type {
+            FieldType::List(element) => match json.as_array() {
+                Some(elements) => return self.elements(elements, element, path, depth_left),
+                None => "a list".into(),
+            },
+            FieldType::Struct(fields) => match json.as_object() {
+                Some(object) => return self.fields(object, fields, path, depth_left).map(Value::Struct),
+                None => "an object".into(),
+            },
+            field_type => match scalar(json, field_type) {
+                Ok(value) => return Some(value),
+                Err(takes) => takes,
+            },
+        };
+        let detail =
+            format!("the field {} takes {takes}, not {}", shown(&path.to_string()), shown_json(json));
+        self.violations.add(path, rule::TYPE, takes, detail);
+        None
+    }
+
+    fn elements(
+        &mut self,
+        elements: &[Json],
+        field_type: &FieldType,
+        path: &Path<'_>,
+        depth_left: usize,
+    ) -> Option<Value> {
+        let mut read = Vec::with_capacity(elements.len());
+        for (index, element) in elements.iter().enumerate() {
+            // The rest is looked at all the same, for what does not fit there.
+            read.extend(self.value(element, field_type, &path.element(index), depth_left));
+        }
+        (read.len() == elements.len()).then_some(Value::List(read))
+    }
+
+    /// The fields of an object, unless one of them does not fit.
+    fn fields(
+        &mut self,
+        object: &serde_json::Map<String, Json>,
+        fields: &[Field],
+        path: &Path<'_>,
+        depth_left: usize,
+    ) -> Option<Vec<(Name, Value)>> {
+        let (values, fits) = self.fitting_fields(object, fields, path, depth_left);
+        fits.then_some(values)
+    }
+
+    /// Those fields of an object that fit, and whether these are all.
+    pub(crate) fn fitting_fields(
+        &mut self,
+        object: &serde_json::Map<String, Json>,
+        fields: &[Field],
+        path: &Path<'_>,
+        depth_left: usize,
+    ) -> (Vec<(Name, Value)>, bool) {
+        let mut fits = true;
+        for name in object.keys() {
+            if !fields.iter().any(|field| *field.name == **name) {
+                unknown_field(&path.field(name), fields, &mut self.violations);
+                fits = false;
             }
-            (Value::Timestamp(value), FieldType::Timestamp) if value.subsec_nanosecond() % 1_000 != 0 => {
-                let detail = format!("the field {} holds whole microseconds, not {value}", shown(name));
-                Err(Error::new(Code::RecordInvalid, detail))
-            }
-            (Value::Json(json), FieldType::Json) if is_nested_deeper(json, JSON_DEPTH_MAX) => {
-                let detail =
-                    format!("the field {} takes JSON of a depth up to {JSON_DEPTH_MAX}", shown(name));
-                Err(Error::new(Code::RecordInvalid, detail))
-            }
-            (Value::Enum(_) | Value::String(_), FieldType::Enum(values)) => {
-                let found = self.as_name().unwrap_or_default();
-                match values.iter().any(|value| *value.name == *found) {
-                    true => Ok(()),
-                    false => Value::from_json(&Json::String(found.to_owned()), field_type, name).map(|_| ()),
+        }
+        let mut values = Vec::with_capacity(object.len());
+        for field in fields {
+            let path = path.field(&field.name);
+            let has_default = field.default_value().is_some();
+            match object.get(&*field.name) {
+                Some(Json::Null) if field.field_type == FieldType::Json => {
+                    values.push((field.name.clone(), Value::Json(Json::Null)));
                 }
+                Some(Json::Null) if field.is_optional && has_default => {
+                    self.nulls.push(path.to_string().into());
+                }
+                None if !field.is_required() => {}
+                Some(Json::Null) if field.is_optional => {}
+                None | Some(Json::Null) => {
+                    missing_field(&path, &mut self.violations);
+                    fits = false;
+                }
+                Some(json) => match self.value(json, &field.field_type, &path, depth_left) {
+                    Some(value) => values.push((field.name.clone(), value)),
+                    None => fits = false,
+                },
             }
-            (Value::List(elements), FieldType::List(element)) => {
-                elements.iter().try_for_each(|value| value.check(element, name))
-            }
-            (Value::Struct(values), FieldType::Struct(fields)) => {
-                check_fields(values, fields, &format!("{name}."))
-            }
-            _ if self.type_name() == field_type.name() => Ok(()),
-            _ => misfit(),
         }
+        (values, fits)
     }
 }
 
-/// Reads the fields of an object.
-pub(crate) fn fields_from_json(
-    object: &serde_json::Map<String, Json>,
-    fields: &[Field],
-    path: &str,
-    depth_left: usize,
-) -> Result<Vec<(Name, Value)>> {
-    for name in object.keys() {
-        if !fields.iter().any(|field| *field.name == **name) {
-            let known = fields.iter().map(|field| &*field.name).collect::<Vec<_>>().join(", ");
-            let detail = format!("there is no field {}; there are {known}", shown(&format!("{path}{name}")));
-            return Err(Error::new(Code::RecordInvalid, detail));
-        }
-    }
-    let mut values = Vec::with_capacity(object.len());
-    for field in fields {
-        match object.get(&*field.name) {
-            None | Some(Json::Null)
-                if field.field_type == FieldType::Json && object.contains_key(&*field.name) =>
-            {
-                values.push((field.name.clone(), Value::Json(Json::Null)));
-            }
-            None | Some(Json::Null) if field.is_optional => {}
-            None | Some(Json::Null) => return Err(missing(&format!("{path}{}", field.name))),
-            Some(json) => {
-                let name = format!("{path}{}", field.name);
-                values.push((
-                    field.name.clone(),
-                    Value::from_json_within(json, &field.field_type, &name, depth_left)?,
-                ));
-            }
-        }
-    }
-    Ok(values)
+pub(crate) fn unknown_field(path: &Path<'_>, fields: &[Field], violations: &mut Violations<'_>) {
+    let known = fields.iter().map(|field| &*field.name).collect::<Vec<_>>().join(", ");
+    let detail = format!("there is no field {}; there are {known}", shown(&path.to_string()));
+    violations.add(path, rule::UNKNOWN, known, detail);
 }
 
-/// Fails unless the values are those that the fields ask for.
-pub(crate) fn check_fields(values: &[(Name, Value)], fields: &[Field], path: &str) -> Result<()> {
-    for (index, (name, value)) in values.iter().enumerate() {
-        let Some(field) = fields.iter().find(|field| *field.name == **name) else {
-            let known = fields.iter().map(|field| &*field.name).collect::<Vec<_>>().join(", ");
-            let detail = format!("there is no field {}; there are {known}", shown(&format!("{path}{name}")));
-            return Err(Error::new(Code::RecordInvalid, detail));
-        };
-        if values[..index].iter().any(|(earlier, _)| earlier == name) {
-            let detail = format!("the field {} is given twice", shown(&format!("{path}{name}")));
-            return Err(Error::new(Code::RecordInvalid, detail));
+/// A value that has no parts; what the type takes if it is none.
+fn scalar(json: &Json, field_type: &FieldType) -> Result<Value, Cow<'static, str>> {
+    let text = |takes: &'static str| json.as_str().ok_or(Cow::Borrowed(takes));
+    Ok(match field_type {
+        FieldType::Bool => Value::Bool(json.as_bool().ok_or("true or false")?),
+        FieldType::Int => {
+            let number = json.as_number().and_then(serde_json::Number::as_i64);
+            Value::Int(number.ok_or("an integer from -2^63 to 2^63-1")?)
         }
-        value.check(&field.field_type, &format!("{path}{name}"))?;
-    }
-    match fields
-        .iter()
-        .find(|field| !field.is_optional && !values.iter().any(|(name, _)| *name == field.name))
-    {
-        Some(field) => Err(missing(&format!("{path}{}", field.name))),
-        None => Ok(()),
-    }
-}
-
-/// Whether lists and objects are nested deeper than so many.
-fn is_nested_deeper(json: &Json, depth_left: usize) -> bool {
-    match (json, depth_left) {
-        (Json::Array(_) | Json::Object(_), 0) => true,
-        (Json::Array(elements), depth) => elements.iter().any(|json| is_nested_deeper(json, depth - 1)),
-        (Json::Object(fields), depth) => fields.values().any(|json| is_nested_deeper(json, depth - 1)),
-        _ => false,
-    }
-}
-
-fn missing(name: &str) -> Error {
-    Error::new(Code::RecordInvalid, format!("the field {} is missing and not optional", shown(name)))
+        FieldType::Float => {
+            let number = json.as_number().ok_or("a number")?;
+            Value::Float(exact_float(&number.to_string()).ok_or("a number that a float can hold")?)
+        }
+        FieldType::String => Value::String(text("a string")?.to_owned()),
+        FieldType::Bytes => {
+            let takes = "bytes as base64";
+            Value::Bytes(BASE64.decode(text(takes)?).map_err(|_| takes)?.into())
+        }
+        FieldType::Uuid => {
+            let takes = "a UUID like \"67e55044-10b1-426f-9247-bb680e5fe0c8\"";
+            Value::Uuid(Uuid::try_parse(text(takes)?).map_err(|_| takes)?)
+        }
+        FieldType::Timestamp => {
+            let takes = "a timestamp like \"1998-06-12T20:15:00Z\"";
+            Value::Timestamp(parse_timestamp(text(takes)?).ok_or(takes)?)
+        }
+        FieldType::Date => {
+            let takes = "a date like \"1998-06-12\"";
+            Value::Date(parse_date(text(takes)?).ok_or(takes)?)
+        }
+        FieldType::Decimal => {
+            let takes = "a decimal number of up to 28 digits, like \"12.50\"";
+            let digits = match json {
+                Json::String(digits) => digits.clone(),
+                Json::Number(number) => number.to_string(),
+                _ => return Err(takes.into()),
+            };
+            Value::Decimal(parse_decimal(&digits).ok_or(takes)?)
+        }
+        FieldType::Json => Value::Json(json.clone()),
+        FieldType::Enum(values) => {
+            let found = json.as_str().and_then(|name| values.iter().find(|value| *value.name == *name));
+            Value::Enum(found.ok_or_else(|| field_type.names())?.name.clone())
+        }
+        FieldType::List(_) | FieldType::Struct(_) => return Err("a value without parts".into()),
+    })
 }
 
 fn shown_json(json: &Json) -> String {

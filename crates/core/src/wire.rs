@@ -121,6 +121,7 @@ fn encode_value(id: u32, value: &Value, field_type: &FieldType, buffer: &mut Vec
                             name: Name::from(""),
                             field_type: (**element_type).clone(),
                             is_optional: true,
+                            constraints: None,
                         };
                         let mut message = Vec::new();
                         encode_fields(&[(Name::from(""), element.clone())], &[field], &mut message)?;
@@ -211,8 +212,13 @@ fn decode_raw<'a>(wire_type: WireType, rest: &mut &'a [u8]) -> Result<Raw<'a>> {
 fn decode_element(raw: Raw<'_>, field_type: &FieldType, depth_left: usize) -> Result<Value> {
     match (field_type, raw) {
         (FieldType::List(_), Raw::Delimited(message)) => {
-            let field =
-                Field { id: 1, name: Name::from(""), field_type: field_type.clone(), is_optional: true };
+            let field = Field {
+                id: 1,
+                name: Name::from(""),
+                field_type: field_type.clone(),
+                is_optional: true,
+                constraints: None,
+            };
             let (mut values, _) = decode_fields(message, &[field], depth_left)?;
             Ok(values.pop().map_or(Value::List(Vec::new()), |(_, value)| value))
         }
@@ -351,7 +357,7 @@ mod tests {
         ];
         assert_eq!(hex, expected.concat());
         let (values, unknown) = decode(&bytes, &all.fields).unwrap();
-        assert_eq!(Record { values, unknown, version: None }, record);
+        assert_eq!(Record { values, unknown, ..Record::default() }, record);
     }
 
     #[test]

@@ -50,11 +50,12 @@ mod options;
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
 pub use tenantry_core::{
-    Applied, Code, Condition, Copier, CopyPhase, DatabaseState, DatabaseStatistics, DeletedPage, Destination,
-    EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field, FieldMapping, FieldType, ImportMapping,
-    ImportReport, ImportRow, Importer, Index, Kind, Name, Order, Page, PrimaryKey, Query, RawPage, RawRange,
-    Record, RecordType, RecordVersion, Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant,
-    TenantInfo, TenantPage, TenantTransaction, Value, limits, parse_json,
+    Applied, Check, Code, Condition, Constraints, Copier, CopyPhase, DatabaseState, DatabaseStatistics,
+    DefaultValue, DeletedPage, Destination, EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field,
+    FieldMapping, FieldType, ImportMapping, ImportReport, ImportRow, Importer, Index, Kind, Name, NamedCheck,
+    Order, Page, Pattern, PrimaryKey, Query, RawPage, RawRange, Record, RecordType, RecordVersion, Rejection,
+    Result, RowContents, Schema, SchemaDefinition, Tenant, TenantInfo, TenantPage, TenantTransaction, Value,
+    Violation, limits, parse_json,
 };
 pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{

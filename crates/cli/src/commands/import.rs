@@ -10,7 +10,7 @@ use tenantry::{Database, Destination, ImportMapping, ImportReport, Importer, Rej
 
 use super::{Target, open_existing, read_text};
 use crate::arguments::ImportArguments;
-use crate::output::{Exit, Failure, Outcome, Printer, count, visible};
+use crate::output::{Exit, Failure, Outcome, Printer, add_violations, count, visible};
 use crate::rows::Rows;
 
 /// How many rows are in memory at a time, and about how many bytes of the file.
@@ -49,12 +49,16 @@ pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Pr
     let Imported { report, ended } = import(importer, rows, printer, |rejection| {
         let reason = &rejection.reason;
         match printer.json {
-            true => printer.line(json!({
-                "line": rejection.line,
-                "code": reason.number(),
-                "tag": reason.tag(),
-                "reason": reason.detail(),
-            })),
+            true => {
+                let mut line = json!({
+                    "line": rejection.line,
+                    "code": reason.number(),
+                    "tag": reason.tag(),
+                    "reason": reason.detail(),
+                });
+                add_violations(&mut line, reason);
+                printer.line(line)
+            }
             false => {
                 printer.note(format_args!("line {}: {}", rejection.line, visible(&reason.to_string())));
                 Ok(())

@@ -73,8 +73,14 @@ pub(crate) async fn put(arguments: PutArguments, target: &Target, printer: Print
                 Condition::Always if arguments.replace_only => Condition::Exists,
                 condition => condition,
             };
-            tenant.put_if(name, &record, condition).await?;
-            record.primary_key(record_type)?
+            let record = &record;
+            let written = tenant.run(|transaction| async move {
+                // The defaults first, to know the key that is written.
+                let record = transaction.with_defaults(name, record)?;
+                transaction.put_if(name, &record, condition).await?;
+                Ok::<_, tenantry::Error>(record)
+            });
+            written.await?.primary_key(record_type)?
         }
     };
     let values: Vec<Json> = key.values.iter().map(tenantry::Value::to_json).collect();

@@ -2,16 +2,17 @@
 
 use super::define_index::define_index;
 use super::source::{Entries, FieldSource, SchemaSource, TypeSource, ValuesSource};
-use super::{RecordType, SchemaDefinition, check_count, invalid};
+use super::{RecordType, SchemaDefinition, check_count, constraints, invalid};
 use crate::error::{Result, limit, shown};
 use crate::limits::{
     COLUMNS_MAX, ENUM_VALUES_MAX, FIELD_ID_MAX, FIELDS_MAX, INDEXES_MAX, NAME_SIZE_BYTES_MAX,
     RECORD_TYPES_MAX, TYPE_DEPTH_MAX,
 };
-use crate::value::{EnumValue, Field, FieldType};
+use crate::value::{Constraints, EnumValue, Field, FieldType};
 
 pub(super) fn define(source: SchemaSource) -> Result<SchemaDefinition> {
     check_name("schema", &source.name)?;
+    constraints::check_pattern_count(&source)?;
     let Entries(types) = source.types;
     if types.is_empty() {
         return Err(invalid("a schema has at least one record type: add [types.NAME]".to_owned()));
@@ -58,7 +59,8 @@ fn define_type(
         let id = index_ids.next().unwrap_or_default();
         defined.push(define_index(id, index_name, index, &name, &fields)?);
     }
-    Ok(RecordType { id, name, fields, primary_key: source.primary_key, indexes: defined })
+    let checks = constraints::define_checks(source.checks, &fields, &name)?;
+    Ok(RecordType { id, name, fields, primary_key: source.primary_key, indexes: defined, checks })
 }
 
 fn check_columns(what: &str, columns: &[String], fields: &[Field]) -> Result<()> {
@@ -106,12 +108,8 @@ fn define_fields(
         check_name("field", &name)?;
         let path = format!("{path}.{name}");
         let is_optional = source.optional;
-        fields.push(Field {
-            id,
-            field_type: define_type_of(source, &path, depth_left, fields_left)?,
-            name: name.into(),
-            is_optional,
-        });
+        let (field_type, constraints) = define_type_of(source, &path, depth_left, fields_left)?;
+        fields.push(Field { id, field_type, name: name.into(), is_optional, constraints });
     }
     Ok(fields)
 }
@@ -121,11 +119,12 @@ fn define_type_of(
     path: &str,
     depth_left: usize,
     fields_left: &mut usize,
-) -> Result<FieldType> {
+) -> Result<(FieldType, Option<Box<Constraints>>)> {
     let Some(depth_left) = depth_left.checked_sub(1) else {
         return Err(limit(&format!("the depth of {}", shown(path)), TYPE_DEPTH_MAX + 1, TYPE_DEPTH_MAX));
     };
-    let FieldSource { type_name, values, of, fields, .. } = source;
+    let FieldSource { type_name, values, of, fields, constraints, .. } = source;
+    let mut of_elements = None;
     let extra = |what: &str, is_there: bool, belongs: &str| match is_there && type_name != belongs {
         true => Err(invalid(format!(
             "{} is of type {}: \"{what}\" belongs to {belongs}",
@@ -137,7 +136,7 @@ fn define_type_of(
     extra("values", values.is_some(), "enum")?;
     extra("of", of.is_some(), "list")?;
     extra("fields", fields.is_some(), "struct")?;
-    Ok(match type_name.as_str() {
+    let field_type = match type_name.as_str() {
         "bool" => FieldType::Bool,
         "int" => FieldType::Int,
         "float" => FieldType::Float,
@@ -151,7 +150,11 @@ fn define_type_of(
         "enum" => FieldType::Enum(define_values(values, path)?),
         "list" => match of {
             Some(element) => {
-                FieldType::List(Box::new(define_type_of(*element, path, depth_left, fields_left)?))
+                check_element(&element, path)?;
+                let path = format!("{path}[]");
+                let (element, constraints) = define_type_of(*element, &path, depth_left, fields_left)?;
+                of_elements = constraints;
+                FieldType::List(Box::new(element))
             }
             None => {
                 return Err(invalid(format!(
@@ -168,7 +171,26 @@ fn define_type_of(
             let known = "bool, int, float, string, bytes, uuid, timestamp, date, decimal, json, enum, list and struct";
             return Err(invalid(format!("{} has the type {}; there are {known}", shown(path), shown(other))));
         }
-    })
+    };
+    let constraints = constraints::define(constraints, &field_type, of_elements, path)?;
+    Ok((field_type, constraints))
+}
+
+/// Fails for what belongs to fields alone.
+fn check_element(element: &FieldSource, path: &str) -> Result<()> {
+    let words = [
+        ("id", element.id.is_some()),
+        ("optional", element.optional),
+        ("default", element.constraints.default.is_some()),
+    ];
+    match words.iter().find(|(_, is_there)| *is_there) {
+        Some((word, _)) => {
+            let detail =
+                format!("\"of\" of the list {} has {}: that belongs to fields", shown(path), shown(word));
+            Err(invalid(detail))
+        }
+        None => Ok(()),
+    }
 }
 
 fn define_values(values: Option<ValuesSource>, path: &str) -> Result<Vec<EnumValue>> {
@@ -226,7 +248,7 @@ fn give_ids<'a>(
 }
 
 /// Names are letters, digits and underscores, so that they stand in expressions; those of schemas and enum values may hold more.
-fn check_name(what: &str, name: &str) -> Result<()> {
+pub(super) fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > NAME_SIZE_BYTES_MAX {
         let detail = format!(
             "the {what} {} has {} bytes: names have 1 to {NAME_SIZE_BYTES_MAX}",

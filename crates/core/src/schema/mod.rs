@@ -28,6 +28,7 @@
 //! ```
 
 mod check;
+mod constraints;
 mod define_index;
 mod expressions;
 mod index;
@@ -37,7 +38,7 @@ use serde_json::Value as Json;
 
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::{SCHEMA_FILE_SIZE_BYTES_MAX, SCHEMA_SIZE_BYTES_MAX};
-use crate::value::Field;
+use crate::value::{Field, NamedCheck};
 
 pub use index::{Column, Condition, Index, IndexKind, MissingRule};
 
@@ -63,6 +64,8 @@ pub struct RecordType {
     pub primary_key: Vec<String>,
     /// Its indexes.
     pub indexes: Vec<Index>,
+    /// What has to hold of every record, besides the rules of its fields.
+    pub checks: Vec<NamedCheck>,
 }
 
 impl SchemaDefinition {

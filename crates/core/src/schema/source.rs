@@ -8,9 +8,10 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value as Json, json};
 
 use super::SchemaDefinition;
+use super::constraints::{self, ConstraintsSource, Literal};
 use super::index::{Column, Index, IndexKind, MissingRule};
 use crate::error::shown;
-use crate::value::{Field, FieldType};
+use crate::value::{Constraints, Field, FieldType};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +28,8 @@ pub(super) struct TypeSource {
     pub(super) fields: Entries<FieldSource>,
     #[serde(default)]
     pub(super) indexes: Entries<IndexSource>,
+    #[serde(default)]
+    pub(super) checks: Entries<String>,
 }
 
 #[derive(serde::Deserialize)]
@@ -109,6 +112,7 @@ pub(super) struct FieldSource {
     pub(super) values: Option<ValuesSource>,
     pub(super) of: Option<Box<FieldSource>>,
     pub(super) fields: Option<Entries<FieldSource>>,
+    pub(super) constraints: ConstraintsSource,
 }
 
 /// The values of an enum: names, or names with their ids.
@@ -130,6 +134,22 @@ struct FullField {
     values: Option<ValuesSource>,
     of: Option<Box<FieldSource>>,
     fields: Option<Entries<FieldSource>>,
+    default: Option<Literal>,
+    min: Option<Literal>,
+    max: Option<Literal>,
+    min_length: Option<u64>,
+    max_length: Option<u64>,
+    pattern: Option<String>,
+    check: Option<String>,
+}
+
+impl From<FullField> for FieldSource {
+    fn from(full: FullField) -> FieldSource {
+        let FullField { default, min, max, min_length, max_length, pattern, check, .. } = full;
+        let constraints = ConstraintsSource { default, min, max, min_length, max_length, pattern, check };
+        let FullField { id, type_name, optional, values, of, fields, .. } = full;
+        FieldSource { id, type_name, optional, values, of, fields, constraints }
+    }
 }
 
 impl<'de> Deserialize<'de> for FieldSource {
@@ -147,9 +167,7 @@ impl<'de> Deserialize<'de> for FieldSource {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<FieldSource, A::Error> {
-                let full = FullField::deserialize(MapAccessDeserializer::new(entries))?;
-                let FullField { id, type_name, optional, values, of, fields } = full;
-                Ok(FieldSource { id, type_name, optional, values, of, fields })
+                FullField::deserialize(MapAccessDeserializer::new(entries)).map(FieldSource::from)
             }
         }
         deserializer.deserialize_any(FieldVisitor)
@@ -195,12 +213,17 @@ pub(super) fn write(schema: &SchemaDefinition) -> Json {
     let types = schema.types.iter().map(|record_type| {
         let indexes =
             record_type.indexes.iter().map(|index| (index.name.clone(), Json::Object(write_index(index))));
-        let written = json!({
+        let mut written = json!({
             "id": record_type.id,
             "primary_key": record_type.primary_key,
             "fields": write_fields(&record_type.fields),
             "indexes": indexes.collect::<Map<_, _>>(),
         });
+        if !record_type.checks.is_empty() {
+            let checks = record_type.checks.iter();
+            let checks = checks.map(|checked| (checked.name.clone(), Json::from(checked.check.text())));
+            written["checks"] = Json::Object(checks.collect());
+        }
         (record_type.name.clone(), written)
     });
     json!({ "name": schema.name, "types": types.collect::<Map<_, _>>() })
@@ -260,7 +283,7 @@ fn write_column(column: &Column) -> Json {
 
 fn write_fields(fields: &[Field]) -> Json {
     let written = fields.iter().map(|field| {
-        let mut written = write_type(&field.field_type);
+        let mut written = write_type(&field.field_type, field.constraints.as_deref());
         written.insert("id".to_owned(), Json::from(field.id));
         if field.is_optional {
             written.insert("optional".to_owned(), Json::Bool(true));
@@ -270,7 +293,7 @@ fn write_fields(fields: &[Field]) -> Json {
     Json::Object(written.collect())
 }
 
-fn write_type(field_type: &FieldType) -> Map<String, Json> {
+fn write_type(field_type: &FieldType, constraints: Option<&Constraints>) -> Map<String, Json> {
     let mut written = Map::new();
     written.insert("type".to_owned(), Json::from(field_type.name()));
     match field_type {
@@ -279,12 +302,16 @@ fn write_type(field_type: &FieldType) -> Map<String, Json> {
             written.insert("values".to_owned(), Json::Object(values.collect()));
         }
         FieldType::List(element) => {
-            written.insert("of".to_owned(), Json::Object(write_type(element)));
+            let constraints = constraints.and_then(|constraints| constraints.elements.as_deref());
+            written.insert("of".to_owned(), Json::Object(write_type(element, constraints)));
         }
         FieldType::Struct(fields) => {
             written.insert("fields".to_owned(), write_fields(fields));
         }
         _ => {}
+    }
+    if let Some(constraints) = constraints {
+        constraints::write(constraints, &mut written);
     }
     written
 }

@@ -35,6 +35,7 @@ impl TenantTransaction {
     /// 20031 for a record that this very transaction wrote; as [`put`](TenantTransaction::put) otherwise.
     pub async fn insert_new(&self, record_type: &str, record: &Record) -> Result<()> {
         let record_type = self.record_type(record_type)?;
+        let record = &*self.filled(record_type, record);
         record.check(record_type)?;
         let key = record.primary_key(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
@@ -64,6 +65,7 @@ impl TenantTransaction {
         let mut record = old.record.clone();
         change(&mut record)?;
         record.version = None;
+        let record = self.filled(record_type, &record).into_owned();
         record.check(record_type)?;
         let new_keys =
             self.record_keys(record_type, &record.elements(&record_type.primary_key, record_type)?)?;
@@ -84,7 +86,7 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// 20032 for a patch that is no object or after which the record does not fit its type, such as without a required field; as
+    /// 20032 and 20037 for a patch that is no object or after which the record does not fit its type, such as without a required field; as
     /// [`update`](TenantTransaction::update) otherwise.
     pub async fn merge_patch(&self, record_type: &str, key: &PrimaryKey, patch: &Json) -> Result<Record> {
         let fields = &self.record_type(record_type)?.fields;

@@ -1,10 +1,13 @@
 //! Records in a transaction.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use tenantry_kv::Isolation;
 use tenantry_kv::tuple::Element;
 
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
+use crate::defaults;
 use crate::error::{Code, Error, Result, shown};
 use crate::expression::Expression;
 use crate::key_form;
@@ -56,11 +59,26 @@ pub(crate) struct Stored {
 }
 
 impl TenantTransaction {
+    /// The record as it would be written: with the defaults of the fields that it lacks. To know what they are, a new key among them, before it is written.
+    ///
+    /// # Errors
+    ///
+    /// 20023.
+    pub fn with_defaults(&self, record_type: &str, record: &Record) -> Result<Record> {
+        let record_type = self.record_type(record_type)?;
+        Ok(self.filled(record_type, record).into_owned())
+    }
+
+    pub(super) fn filled<'a>(&self, record_type: &RecordType, record: &'a Record) -> Cow<'a, Record> {
+        defaults::filled(record, record_type, &self.tenant.database.inner.env)
+    }
+
     /// Writes a record that must not exist yet.
     ///
     /// # Errors
     ///
-    /// 20031 when it does, 20034 for a unique index, 20032 for a record that does not fit its type, 20023; the engine's own.
+    /// 20031 when it does, 20034 for a unique index, 20037 for a record that breaks the rules of its type and 20032 for one that does not have its form, each
+    /// with [every violation](Error::violations), 20023; the engine's own.
     pub async fn insert(&self, record_type: &str, record: &Record) -> Result<()> {
         self.put_if(record_type, record, Condition::IsAbsent).await
     }
@@ -82,6 +100,7 @@ impl TenantTransaction {
     /// [`insert`](TenantTransaction::insert) otherwise.
     pub async fn put_if(&self, record_type: &str, record: &Record, condition: Condition<'_>) -> Result<()> {
         let record_type = self.record_type(record_type)?;
+        let record = &*self.filled(record_type, record);
         record.check(record_type)?;
         let key = record.primary_key(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
@@ -289,6 +308,7 @@ impl TenantTransaction {
         };
         let (values, unknown) = wire::decode(payload, &record_type.fields)?;
         let version = Some(frame.version).filter(|version| version.stamp.version() != 0);
-        Ok(Stored { record: Record { values, unknown, version }, further_parts: frame.further_parts })
+        let record = Record { values, unknown, version, nulls: Vec::new(), is_read: true };
+        Ok(Stored { record, further_parts: frame.further_parts })
     }
 }
