@@ -46,7 +46,8 @@ impl JobKind for Rewrite {
             for stored in &chunk.records {
                 let (values, unknown) = wire::decode(&stored.payload, &record_type.fields)?;
                 if wire::encode(&values, &record_type.fields, &unknown)? != stored.payload {
-                    transaction.put(name, &Record { values, unknown, version: None }).await?;
+                    let record = Record { values, unknown, is_read: true, ..Record::default() };
+                    transaction.put(name, &record).await?;
                     rewritten += 1;
                 }
             }
