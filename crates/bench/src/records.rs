@@ -16,6 +16,14 @@ primary_key = ["id"]
 fields = { id = "int", group = "int", name = "string", score = "float", note = "string" }
 indexes = { by_group = { fields = ["group"] } }
 "#;
+const TEXT_SCHEMA: &str = r#"
+name = "texts"
+[types.text]
+primary_key = ["id"]
+fields = { id = "int", author = "string", title = "string", body = "string" }
+"#;
+/// The lengths of the bodies, in bytes, and how many records of each are written.
+const TEXTS: [(usize, i64); 3] = [(300, 20_000), (1_000, 20_000), (8_000, 4_000)];
 const RECORDS: i64 = 100_000;
 const PER_GROUP: i64 = 100;
 
@@ -109,6 +117,7 @@ pub(crate) fn measure(arguments: &Arguments, results: &mut Results) -> Outcome<(
         note("f record get p99 us, own transaction", got.1);
         note("f record get p50 us, inside a transaction", inside.0);
         note("f query of 100 by index p50 us", queried.0);
+        measure_texts(&database, window, &mut note).await?;
         println!(
             "  record get to engine get: {:.2} in its own transaction, {:.2} inside one",
             got.0 / bare.0,
@@ -116,6 +125,105 @@ pub(crate) fn measure(arguments: &Arguments, results: &mut Results) -> Outcome<(
         );
         Ok(())
     })
+}
+
+/// Records of text, which compress: what their insert and get cost, and the room they take.
+async fn measure_texts(
+    database: &tenantry::Database,
+    window: Duration,
+    note: &mut impl FnMut(&str, f64),
+) -> Outcome<()> {
+    database.apply_schema(&SchemaDefinition::from_toml(TEXT_SCHEMA)?).await?;
+    for (size_bytes, records) in TEXTS {
+        let tenant = &database.create_tenant(&format!("texts-{size_bytes}"), "texts").await?;
+        let record = |id: i64| {
+            Record::new()
+                .with("id", id)
+                .with("author", format!("author number {}", id % 97))
+                .with("title", format!("the title of number {id}"))
+                .with("body", text(id as u64, size_bytes))
+        };
+        let before = database.statistics().await?.size_bytes;
+        let records_of: Vec<Record> = (0..records).map(record).collect();
+        let started = Instant::now();
+        for chunk in records_of.chunks(50) {
+            tenant
+                .run(|transaction| async move {
+                    for record in chunk {
+                        transaction.insert("text", record).await?;
+                    }
+                    Ok::<_, tenantry::Error>(())
+                })
+                .await?;
+        }
+        let elapsed = started.elapsed().as_secs_f64();
+        note(
+            &format!("g text of {size_bytes} bytes insert, 50 a transaction, records/s"),
+            records as f64 / elapsed,
+        );
+        let grown = database.statistics().await?.size_bytes.saturating_sub(before);
+        note(&format!("g text of {size_bytes} bytes, bytes with log"), grown as f64 / records as f64);
+        let inside = block_on(tenant.read(|transaction| async move {
+            timed(window.min(Duration::from_secs(3)), |number| {
+                let key = PrimaryKey::of((number * 7_919 % records as u64) as i64);
+                assert!(block_on(transaction.get("text", &key))?.is_some());
+                Ok(())
+            })
+            .map_err(|error| tenantry::Error::new(tenantry::Code::Engine, error.to_string()))
+        }))?;
+        note(&format!("g text of {size_bytes} bytes get p50 us, inside a transaction"), inside.0);
+    }
+    Ok(())
+}
+
+/// Words in an order that does not repeat.
+fn text(seed: u64, size_bytes: usize) -> String {
+    const WORDS: [&str; 32] = [
+        "account",
+        "after",
+        "again",
+        "another",
+        "because",
+        "before",
+        "between",
+        "budget",
+        "change",
+        "customer",
+        "delivery",
+        "every",
+        "from",
+        "invoice",
+        "later",
+        "meeting",
+        "month",
+        "never",
+        "nothing",
+        "number",
+        "office",
+        "order",
+        "people",
+        "project",
+        "question",
+        "report",
+        "should",
+        "something",
+        "the",
+        "until",
+        "which",
+        "without",
+    ];
+    let mut text = String::with_capacity(size_bytes + 16);
+    let mut state = crate::mix(seed);
+    while text.len() < size_bytes {
+        state = crate::mix(state);
+        text.push_str(WORDS[(state % 32) as usize]);
+        text.push_str(if state & 0x1000 == 0 { " " } else { ", " });
+        if state.is_multiple_of(7) {
+            text.push_str(&(state >> 48).to_string());
+        }
+    }
+    text.truncate(size_bytes);
+    text
 }
 
 /// The median and the 99th percentile of one call, in microseconds.

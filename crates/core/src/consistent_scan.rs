@@ -16,7 +16,7 @@ use crate::change_log::{LogPosition, Logged, read_after};
 use crate::error::{Code, Error, Result};
 use crate::key_space::behind;
 use crate::messages::{Before, Change, RawChange, ScanCursor, Space, read};
-use crate::record::RecordVersion;
+use crate::record::{RecordVersion, frame};
 use crate::record_scan::read_chunk;
 use crate::tenant::TenantTransaction;
 
@@ -224,7 +224,7 @@ impl ConsistentScan {
                 Change::RecordPut(change) => Found::Put {
                     region: Region::Records(change.type_id),
                     key: change.key.clone(),
-                    value: change.payload.clone(),
+                    value: frame::logged_payload(change)?,
                     version: Some(RecordVersion {
                         incarnation: logged.position.incarnation,
                         stamp: logged.position.stamp,

@@ -36,6 +36,7 @@
 #![allow(dead_code, reason = "what the plans of the new kinds of index will take")]
 
 mod change_log;
+mod compression;
 mod consistent_scan;
 mod copy;
 mod database;

@@ -37,6 +37,8 @@ pub const SCHEMA_FILE_SIZE_BYTES_MAX: usize = 1_000_000;
 
 /// The payload of one record, in bytes.
 pub const RECORD_SIZE_BYTES_MAX: usize = 1_000_000;
+/// The least payload that is compressed, in bytes.
+pub const COMPRESSED_SIZE_BYTES_MIN: usize = 256;
 /// What one key of a record holds of it, in bytes; the rest goes into further parts.
 pub const RECORD_PART_SIZE_BYTES: usize = 90_000;
 /// The packed columns of a primary key or of an index entry, in bytes: the engine's limit on keys less prefixes and room for both in one entry.

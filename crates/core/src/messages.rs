@@ -161,12 +161,15 @@ pub(crate) struct RecordChange {
     /// The packed primary key.
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) key: bytes::Bytes,
-    /// The new payload; empty for a deletion.
+    /// What holds the new payload, in the form that `format` says; empty for a deletion.
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) payload: bytes::Bytes,
     /// Whether there was a record of the key before.
     #[prost(enumeration = "Before", tag = "4")]
     pub(crate) before: i32,
+    /// The format byte of the record's frame; 0 is 1, plain.
+    #[prost(uint32, tag = "5")]
+    pub(crate) format: u32,
 }
 
 /// What was there before a change.

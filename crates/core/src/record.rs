@@ -1,5 +1,6 @@
 //! Records, their keys and their versions.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -311,44 +312,117 @@ impl FromStr for RecordVersion {
     }
 }
 
-/// A record as stored: `01`, incarnation (4 bytes), stamp (10), ordinal (2), number of further parts (2), first bytes of the payload; then one key for each
-/// further part, which holds bytes of the payload alone. All numbers are big-endian.
+/// A record as stored: the format, incarnation (4 bytes), stamp (10), ordinal (2), number of further parts (2), first bytes of what holds the payload; then one key for each
+/// further part, which holds bytes of it alone. All numbers are big-endian.
 pub(crate) mod frame {
     use super::*;
+    use crate::compression;
+    use crate::limits::{RECORD_PART_SIZE_BYTES, RECORD_SIZE_BYTES_MAX};
+    use crate::messages::RecordChange;
 
-    /// The form of the frame.
-    const FORMAT: u8 = 1;
     /// Where the stamp stands.
     pub(crate) const STAMP_POSITION: usize = 5;
     pub(crate) const SIZE_BYTES: usize = 19;
+    /// What a record of the greatest size needs.
+    const FURTHER_PARTS_MAX: u16 = (RECORD_SIZE_BYTES_MAX / RECORD_PART_SIZE_BYTES) as u16 + 1;
+
+    /// What holds the payload. The numbers stand in the frame, and in the change log.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[repr(u8)]
+    pub(crate) enum Format {
+        /// The payload as it is.
+        Plain = 1,
+        /// One zstd frame.
+        Zstd = 2,
+    }
+
+    impl Format {
+        fn of(byte: u8) -> Option<Format> {
+            [Format::Plain, Format::Zstd].into_iter().find(|format| *format as u8 == byte)
+        }
+
+        /// The payload out of what holds it.
+        pub(crate) fn payload(self, bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+            match self {
+                Format::Plain => Ok(Cow::Borrowed(bytes)),
+                Format::Zstd => compression::decompressed(bytes).map(Cow::Owned),
+            }
+        }
+    }
+
+    /// What holds a payload, in the format that takes less room.
+    pub(crate) fn pack(payload: Vec<u8>) -> (Format, Vec<u8>) {
+        match compression::compressed(&payload) {
+            Some(compressed) => (Format::Zstd, compressed),
+            None => (Format::Plain, payload),
+        }
+    }
+
+    /// The payload of a record put that the change log has.
+    pub(crate) fn logged_payload(change: &RecordChange) -> Result<Bytes> {
+        if change.format == 0 {
+            return Ok(change.payload.clone());
+        }
+        let format = u8::try_from(change.format).ok().and_then(Format::of).ok_or_else(|| {
+            let detail = format!(
+                "the change log has a record in the format {}, this build reads 1 and 2",
+                change.format
+            );
+            Error::new(Code::StoredDataInvalid, detail)
+        })?;
+        match format {
+            Format::Plain => Ok(change.payload.clone()),
+            format => Ok(format.payload(&change.payload)?.into_owned().into()),
+        }
+    }
 
     /// What part 0 says.
     pub(crate) struct Frame<'a> {
+        pub(crate) format: Format,
         pub(crate) version: RecordVersion,
         pub(crate) further_parts: u16,
-        pub(crate) payload: &'a [u8],
+        /// The first bytes of what holds the payload.
+        pub(crate) first: &'a [u8],
+    }
+
+    impl Frame<'_> {
+        /// How many bytes the payload has, or a few more.
+        pub(crate) fn payload_size_bytes(&self) -> Result<usize> {
+            match self.format {
+                Format::Plain => {
+                    Ok(self.first.len() + usize::from(self.further_parts) * RECORD_PART_SIZE_BYTES)
+                }
+                Format::Zstd => compression::size_bytes(self.first),
+            }
+        }
     }
 
     /// Part 0 with room for the stamp.
-    pub(crate) fn write(incarnation: u32, ordinal: u16, further_parts: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(SIZE_BYTES + payload.len() + 4);
-        bytes.push(FORMAT);
+    pub(crate) fn write(
+        format: Format,
+        incarnation: u32,
+        ordinal: u16,
+        further_parts: u16,
+        first: &[u8],
+    ) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SIZE_BYTES + first.len() + 4);
+        bytes.push(format as u8);
         bytes.extend_from_slice(&incarnation.to_be_bytes());
         bytes.extend_from_slice(&[0; 10]);
         bytes.extend_from_slice(&ordinal.to_be_bytes());
         bytes.extend_from_slice(&further_parts.to_be_bytes());
-        bytes.extend_from_slice(payload);
+        bytes.extend_from_slice(first);
         bytes
     }
 
     pub(crate) fn read(bytes: &[u8]) -> Result<Frame<'_>> {
         let damaged = |what: &str| Error::new(Code::StoredDataInvalid, format!("a record's frame {what}"));
-        let Some((head, payload)) = bytes.split_at_checked(SIZE_BYTES) else {
+        let Some((head, first)) = bytes.split_at_checked(SIZE_BYTES) else {
             return Err(damaged("is too short"));
         };
-        if head[0] != FORMAT {
-            return Err(damaged(&format!("has the format {}, this build reads {FORMAT}", head[0])));
-        }
+        let Some(format) = Format::of(head[0]) else {
+            return Err(damaged(&format!("has the format {}, this build reads 1 and 2", head[0])));
+        };
         let number = |from: usize| u16::from_be_bytes([head[from], head[from + 1]]);
         let mut stamp = [0; 10];
         stamp.copy_from_slice(&head[STAMP_POSITION..STAMP_POSITION + 10]);
@@ -357,7 +431,13 @@ pub(crate) mod frame {
             stamp: Versionstamp::from_bytes(stamp),
             ordinal: number(15),
         };
-        Ok(Frame { version, further_parts: number(17), payload })
+        let further_parts = number(17);
+        if further_parts > FURTHER_PARTS_MAX {
+            return Err(damaged(&format!(
+                "counts {further_parts} further parts, the limit is {FURTHER_PARTS_MAX}"
+            )));
+        }
+        Ok(Frame { format, version, further_parts, first })
     }
 }
 

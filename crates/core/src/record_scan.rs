@@ -6,7 +6,8 @@ use tenantry_kv::{RangeRequest, StreamingMode, Subspace, key_after};
 
 use crate::error::{Code, Error, Result};
 use crate::key_space::behind;
-use crate::record::{RecordVersion, frame};
+use crate::record::RecordVersion;
+use crate::record::frame::{self, Format};
 use crate::tenant::TenantTransaction;
 
 /// A record as it lies in the store.
@@ -35,14 +36,25 @@ struct Open {
     version: RecordVersion,
     further_parts: u16,
     parts: u16,
-    payload: Vec<u8>,
+    format: Format,
+    /// What holds the payload.
+    packed: Vec<u8>,
+    /// How much longer the payload is than the first part.
+    rest_size_bytes: usize,
 }
 
 impl Open {
     fn new(key: Bytes, part: &[u8]) -> Result<Open> {
         let frame = frame::read(part)?;
-        let (version, further_parts) = (frame.version, frame.further_parts);
-        Ok(Open { key, version, further_parts, parts: 0, payload: frame.payload.to_vec() })
+        Ok(Open {
+            key,
+            version: frame.version,
+            further_parts: frame.further_parts,
+            parts: 0,
+            format: frame.format,
+            packed: frame.first.to_vec(),
+            rest_size_bytes: frame.payload_size_bytes()?.saturating_sub(frame.first.len()),
+        })
     }
 
     fn close(self) -> Result<StoredRecord> {
@@ -50,7 +62,11 @@ impl Open {
             let detail = format!("a record has {} of its {} further parts", self.parts, self.further_parts);
             return Err(Error::new(Code::StoredDataInvalid, detail));
         }
-        Ok(StoredRecord { key: self.key, version: self.version, payload: self.payload.into() })
+        let payload = match self.format {
+            Format::Plain => self.packed.into(),
+            format => format.payload(&self.packed)?.into_owned().into(),
+        };
+        Ok(StoredRecord { key: self.key, version: self.version, payload })
     }
 }
 
@@ -85,10 +101,10 @@ pub(crate) async fn read_chunk(
         for row in &batch.rows {
             let relative = row.key.slice(prefix.len()..);
             let is_first = tuple::unpack(&relative)?.last() == Some(&Element::Int(0));
-            size_bytes += row.key.len() + row.value.len();
+            size_bytes += row.key.len() + if is_first { row.value.len() } else { 0 };
             match &mut open {
                 Some(open) if !is_first && relative.starts_with(&open.key) => {
-                    open.payload.extend_from_slice(&row.value);
+                    open.packed.extend_from_slice(&row.value);
                     open.parts += 1;
                     continue;
                 }
@@ -105,7 +121,9 @@ pub(crate) async fn read_chunk(
                 }
             }
             // Part 0 is one byte at the end of the key.
-            open = Some(Open::new(relative.slice(..relative.len() - 1), &row.value)?);
+            let begun = Open::new(relative.slice(..relative.len() - 1), &row.value)?;
+            size_bytes += begun.rest_size_bytes;
+            open = Some(begun);
         }
         next = batch.rows.last().filter(|_| batch.more).map(|last| from(key_after(&last.key)));
     }

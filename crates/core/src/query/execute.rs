@@ -265,6 +265,6 @@ impl<'a> Scan<'a> {
             .transaction
             .assemble(self.record_type, &entry.keys, &bytes, self.transaction.isolation())
             .await?;
-        Ok((stored.record, bytes.len()))
+        Ok((stored.record, stored.size_bytes))
     }
 }

@@ -10,7 +10,7 @@ use super::Tenant;
 use super::records::Condition;
 use super::transaction::TenantTransaction;
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::limits::{GET_MANY_KEYS_MAX, GET_MANY_SIZE_BYTES_MAX, RECORD_PART_SIZE_BYTES};
+use crate::limits::{GET_MANY_KEYS_MAX, GET_MANY_SIZE_BYTES_MAX};
 use crate::merge_patch;
 use crate::record::{PrimaryKey, Record, frame};
 
@@ -116,8 +116,7 @@ impl TenantTransaction {
         for part in first_parts {
             let part = part.await?;
             if let Some(bytes) = &part {
-                let further_parts = usize::from(frame::read(bytes)?.further_parts);
-                size_bytes += bytes.len() + further_parts * RECORD_PART_SIZE_BYTES;
+                size_bytes += frame::read(bytes)?.payload_size_bytes()?;
             }
             found.push(part);
         }

@@ -55,6 +55,8 @@ impl RecordKeys {
 /// A record as it lies in the store.
 pub(crate) struct Stored {
     pub(crate) record: Record,
+    /// Of the payload.
+    pub(crate) size_bytes: usize,
     further_parts: u16,
 }
 
@@ -118,14 +120,17 @@ impl TenantTransaction {
     ) -> Result<()> {
         let payload = wire::encode(&record.values, &record_type.fields, &record.unknown)?;
         check_payload(payload.len())?;
+        let (format, packed) = frame::pack(payload);
+        let packed = Bytes::from(packed);
         let indexes = self.index_changes(record_type, old.map(|old| &old.record), Some(record)).await?;
         let change = RecordChange {
             type_id: record_type.id,
             key: keys.packed.clone(),
-            payload: payload.clone().into(),
+            payload: packed.clone(),
             before: if old.is_some() { Before::Present } else { Before::Absent } as i32,
+            format: if format == frame::Format::Plain { 0 } else { format as u32 },
         };
-        let (first, rest) = payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES));
+        let (first, rest) = packed.split_at(packed.len().min(RECORD_PART_SIZE_BYTES));
         let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
         let old_parts = old.map_or(0, |old| old.further_parts);
         let size_bytes = keys.size_bytes(first.len(), rest.len(), further_parts.max(old_parts));
@@ -137,7 +142,7 @@ impl TenantTransaction {
         for part in further_parts + 1..=old_parts {
             self.transaction.clear(&keys.part(part)?);
         }
-        let frame = frame::write(self.header.incarnation, ordinal, further_parts, first);
+        let frame = frame::write(format, self.header.incarnation, ordinal, further_parts, first);
         self.put_pending(keys.part(0)?, frame.into(), ordinal, stamped);
         Ok(())
     }
@@ -195,6 +200,7 @@ impl TenantTransaction {
             key: keys.packed.clone(),
             payload: Bytes::new(),
             before: Before::Present as i32,
+            format: 0,
         };
         let size_bytes = keys.size_bytes(0, 0, old.further_parts);
         self.change(Change::RecordDelete(change), size_bytes + indexes.size_bytes())?;
@@ -289,13 +295,13 @@ impl TenantTransaction {
     ) -> Result<Stored> {
         let frame = frame::read(bytes)?;
         let whole;
-        let payload = if frame.further_parts == 0 {
-            frame.payload
+        let packed = if frame.further_parts == 0 {
+            frame.first
         } else {
             let parts: Result<Vec<_>> = (1..=frame.further_parts)
                 .map(|part| Ok(self.get_key(&keys.part(part)?, isolation)))
                 .collect();
-            let mut joined = frame.payload.to_vec();
+            let mut joined = frame.first.to_vec();
             for (part, bytes) in (1u16..).zip(parts?) {
                 let Some(bytes) = bytes.await? else {
                     let detail = format!("a record lacks its part {part} of {}", frame.further_parts);
@@ -306,9 +312,10 @@ impl TenantTransaction {
             whole = joined;
             &whole[..]
         };
-        let (values, unknown) = wire::decode(payload, &record_type.fields)?;
+        let payload = frame.format.payload(packed)?;
+        let (values, unknown) = wire::decode(&payload, &record_type.fields)?;
         let version = Some(frame.version).filter(|version| version.stamp.version() != 0);
         let record = Record { values, unknown, version, nulls: Vec::new(), is_read: true };
-        Ok(Stored { record, further_parts: frame.further_parts })
+        Ok(Stored { record, size_bytes: payload.len(), further_parts: frame.further_parts })
     }
 }
