@@ -199,6 +199,8 @@ pub(crate) struct DeleteArguments {
     /// In place of a key: delete the records for which this condition, in CEL, holds; "true" for all
     #[arg(long = "where", value_name = "CEL", conflicts_with_all = ["if_version", "if_matches"])]
     pub(crate) filter: Option<String>,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArguments,
     /// With --where: the most records to delete
     #[arg(long, value_name = "N", requires = "filter", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) limit: Option<u64>,
@@ -208,6 +210,14 @@ pub(crate) struct DeleteArguments {
     /// With --where: count the records and delete none
     #[arg(long, requires = "filter")]
     pub(crate) dry_run: bool,
+}
+
+/// Values for a condition.
+#[derive(Args, Debug)]
+pub(crate) struct ParameterArguments {
+    /// With --where: what param.NAME stands for in the condition, as JSON; may be given several times
+    #[arg(long = "param", value_name = "NAME=JSON", requires = "filter")]
+    pub(crate) parameters: Vec<String>,
 }
 
 /// In what state a record has to be for a change.
@@ -254,6 +264,8 @@ pub(crate) struct QueryArguments {
     /// The condition, in CEL: 'rating >= 7.5 && released < date("2000-01-01")'
     #[arg(long = "where", value_name = "CEL")]
     pub(crate) filter: Option<String>,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArguments,
     /// FIELD or FIELD:desc; may be given several times
     #[arg(long, value_name = "FIELD[:desc]")]
     pub(crate) order: Vec<String>,

@@ -239,6 +239,43 @@ fn queries_page_and_explain() {
         cli.refused(&["query", "acme", "film", "--where", "title =="]),
         refused(3, "ExpressionInvalid")
     );
+    let with = |filter: &str, parameters: &[&str]| {
+        let parameters = parameters.iter().flat_map(|parameter| ["--param", *parameter]);
+        ["query", "acme", "film", "--where", filter]
+            .into_iter()
+            .chain(parameters)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let given = |filter: &str, parameters: &[&str]| {
+        let arguments = with(filter, parameters);
+        titles(&cli.json(&arguments.iter().map(String::as_str).collect::<Vec<_>>()))
+    };
+    let refusal = |filter: &str, parameters: &[&str]| {
+        let arguments = with(filter, parameters);
+        cli.refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    assert_eq!(given("imdb_rating > param.least", &["least=8.5"]), [json!("D")]);
+    assert_eq!(given("title in param.titles", &[r#"titles=["A","D"]"#]), [json!("A"), json!("D")]);
+    let day = "released == date(param.day) && title == param.title";
+    assert_eq!(given(day, &[r#"day="2000-01-01""#, r#"title="A""#]), [json!("A")]);
+    // A value is never read as CEL.
+    assert_eq!(given("title == param.title", &[r#"title="A\" || true || \"""#]), [] as [Json; 0]);
+    for (filter, parameters) in [
+        ("title == param.title", &[][..]),
+        ("title == param.title", &[r#"title="A""#, "other=1"]),
+        ("title == param.title", &["title=null"]),
+        ("title == param.title", &["title={}"]),
+        ("title in param.title", &["title=[[1]]"]),
+        ("imdb_rating == param.title", &["title=1e999"]),
+    ] {
+        assert_eq!(refusal(filter, parameters), refused(3, "ParameterInvalid"), "{filter} {parameters:?}");
+    }
+    for parameter in ["title", "title=A", "title=1,title=1"] {
+        let arguments = with("title == param.title", &parameter.split(',').collect::<Vec<_>>());
+        assert_eq!(cli.exit(&arguments.iter().map(String::as_str).collect::<Vec<_>>()), 2, "{parameter}");
+    }
+    assert_eq!(cli.exit(&["query", "acme", "film", "--param", "a=1"]), 2);
     let deep = "(".repeat(5_000);
     assert_eq!(cli.refused(&["query", "acme", "film", "--where", &deep]), refused(3, "LimitPassed"));
 }

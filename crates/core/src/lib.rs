@@ -69,7 +69,7 @@ pub use copy::{Copier, CopyPhase, DatabaseState};
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
 pub use delete_where::DeletedPage;
 pub use error::{Code, Error, Kind, Result};
-pub use expression::Expression;
+pub use expression::{Expression, Filter, Term, field, parameter, value};
 pub use import::{
     Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, Rejection, RowContents,
 };

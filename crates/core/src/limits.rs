@@ -64,8 +64,11 @@ pub const GET_MANY_SIZE_BYTES_MAX: usize = 32_000_000;
 
 /// An expression, in bytes.
 pub const EXPRESSION_SIZE_BYTES_MAX: usize = 8_192;
-/// How deep an expression may be nested.
+/// How deep brackets and signs of an expression may be nested.
 pub const EXPRESSION_DEPTH_MAX: usize = 24;
+/// The most operators in a row (`a + b - c`, `a.b.c`), those in the brackets between them included; `&&`, `||` and commas begin another row. The parser recurses
+/// over them: with these bounds it needs less than 512 kB of stack in a debug build.
+pub const EXPRESSION_CHAIN_MAX: usize = 96;
 /// The most nodes of an expression.
 pub const EXPRESSION_NODES_MAX: usize = 1_000;
 /// A text that an expression puts together, in bytes; a longer one is missing.

@@ -6,7 +6,9 @@ mod common;
 use common::{database, item, tenant};
 use pollster::block_on;
 use proptest::prelude::*;
-use tenantry_core::{Code, Expression, Order, Query, Record, Result, SchemaDefinition, Tenant, Value};
+use tenantry_core::{
+    Code, Expression, Order, Query, Record, Result, SchemaDefinition, Tenant, Value, field, parameter,
+};
 
 fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
     result.unwrap_err().code()
@@ -228,6 +230,63 @@ fn tokens_are_good_for_their_query_on_their_tenant() {
     for text in ["", "x", "AQ", "////", &token[..token.len() - 4], &"A".repeat(30_000)] {
         assert_eq!(code(block_on(tenant.query(&after(&query, text)))), Code::TokenDamaged);
     }
+}
+
+#[test]
+fn filters_are_built_and_take_parameters() {
+    let tenant = tenant();
+    for number in 0..6 {
+        let record =
+            item("eu", number, ["red fish", "blue fish"][number as usize % 2]).with("rating", number as f64);
+        block_on(tenant.insert("item", &record)).unwrap();
+    }
+    let numbers = |query: &Query| -> Vec<String> {
+        all_pages(&tenant, query).iter().map(|record| text(record, "number").unwrap()).collect()
+    };
+    let built = field("rating").gt(1.0).and(field("title").matches("fish red"));
+    let query = Query::of("item").filter(built.clone());
+    assert_eq!(numbers(&query), ["2", "4"]);
+    assert_eq!(numbers(&Query::of("item").filter(built.to_string())), ["2", "4"]);
+    // A built filter and its text are one query to a token.
+    let page = block_on(tenant.query(&query.clone().rows_max(1))).unwrap();
+    let by_text = Query::of("item").filter(built.to_string()).after(page.next.unwrap());
+    assert_eq!(numbers(&by_text), ["4"]);
+
+    let least = |least: Value| Query::of("item").filter("rating >= param.least").parameter("least", least);
+    assert_eq!(numbers(&least(4.into())), ["4", "5"]);
+    assert_eq!(numbers(&least(4.5.into())), ["5"]);
+    assert_eq!(code(block_on(tenant.query(&least("4".into())))), Code::ExpressionInvalid);
+    let built = Query::of("item").filter(field("number").is_in(parameter("numbers")));
+    assert_eq!(numbers(&built.clone().parameter("numbers", vec![1.into(), 5.into()])), ["1", "5"]);
+    let many: Vec<Value> = (0..1_001i64).map(Value::from).collect();
+    assert_eq!(code(block_on(tenant.query(&built.parameter("numbers", many)))), Code::LimitPassed);
+    // The primary key is bound by a parameter as by a literal.
+    let by_key = Query::of("item").filter("region == param.region && number == 3").parameter("region", "eu");
+    let shown = block_on(tenant.query(&by_key)).unwrap().explanation.to_string();
+    assert!(shown.starts_with("primary key, region = \"eu\" and number = 3"), "{shown}");
+
+    for (query, part) in [
+        (Query::of("item").filter("number == param.number"), "\"number\"; none is given"),
+        (
+            Query::of("item").filter("number == 1").parameter("number", 1),
+            "does not use the parameter \"number\"",
+        ),
+        (Query::of("item").parameter("number", 1), "\"number\" and no condition"),
+        (least(1.into()).parameter("most", 1), "does not use the parameter \"most\""),
+        (least(Value::Struct(Vec::new())), "the parameter \"least\""),
+        (Query::of("item").filter("number == param").parameter("number", 1), "param.NAME"),
+    ] {
+        let error = block_on(tenant.query(&query)).unwrap_err();
+        assert_eq!(error.code(), Code::ParameterInvalid, "{error}");
+        assert!(error.detail().contains(part), "{error}");
+    }
+
+    // Another value is another query.
+    let token = block_on(tenant.query(&least(1.into()).rows_max(1))).unwrap().next.unwrap();
+    let after = |query: Query| block_on(tenant.query(&query.after(token.clone())));
+    assert_eq!(after(least(1.into())).unwrap().records.len(), 4);
+    assert_eq!(code(after(least(2.into()))), Code::TokenOfAnotherQuery);
+    assert_eq!(code(after(least(1.0.into()))), Code::TokenOfAnotherQuery);
 }
 
 #[test]

@@ -52,10 +52,10 @@ pub use pollster::block_on;
 pub use tenantry_core::{
     Applied, Check, Code, Condition, Constraints, Copier, CopyPhase, DatabaseState, DatabaseStatistics,
     DefaultValue, DeletedPage, Destination, EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field,
-    FieldMapping, FieldType, ImportMapping, ImportReport, ImportRow, Importer, Index, Kind, Name, NamedCheck,
-    Order, Page, Pattern, PrimaryKey, Query, RawPage, RawRange, Record, RecordType, RecordVersion, Rejection,
-    Result, RowContents, Schema, SchemaDefinition, Tenant, TenantInfo, TenantPage, TenantTransaction, Value,
-    Violation, limits, parse_json,
+    FieldMapping, FieldType, Filter, ImportMapping, ImportReport, ImportRow, Importer, Index, Kind, Language,
+    Name, NamedCheck, Order, Page, Pattern, PrimaryKey, Query, RawPage, RawRange, Record, RecordType,
+    RecordVersion, Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant, TenantInfo, TenantPage,
+    TenantTransaction, Term, Token, Tokenizer, Value, Violation, field, limits, parameter, parse_json, value,
 };
 pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{

@@ -4,10 +4,14 @@ use std::io::Read;
 
 use serde_json::{Value as Json, json};
 use tenantry::limits::JSON_SIZE_BYTES_MAX;
-use tenantry::{Condition, Order, PrimaryKey, Query, Record, RecordType, RecordVersion, Tenant, parse_json};
+use tenantry::{
+    Condition, Filter, Order, PrimaryKey, Query, Record, RecordType, RecordVersion, Tenant, parse_json,
+};
 
 use super::{Target, open_existing};
-use crate::arguments::{ConditionArguments, DeleteArguments, GetArguments, PutArguments, QueryArguments};
+use crate::arguments::{
+    ConditionArguments, DeleteArguments, GetArguments, ParameterArguments, PutArguments, QueryArguments,
+};
 use crate::output::{Exit, Failure, Outcome, Printer, visible};
 
 pub(crate) async fn get(arguments: GetArguments, target: &Target, printer: Printer) -> Outcome {
@@ -129,7 +133,8 @@ const STEP_ROWS_MAX: usize = 1_000;
 async fn delete_where(arguments: &DeleteArguments, tenant: &Tenant, printer: Printer) -> Outcome {
     let record_type = &arguments.record_type;
     let mut query = Query::of(record_type).rows_max(STEP_ROWS_MAX);
-    query.filter = arguments.filter.clone();
+    query.filter = arguments.filter.as_deref().map(Filter::from);
+    query = with_parameters(query, &arguments.parameters)?;
     query.after = arguments.after.clone();
     let most = arguments.limit.unwrap_or(u64::MAX);
     if arguments.dry_run {
@@ -158,7 +163,8 @@ async fn delete_where(arguments: &DeleteArguments, tenant: &Tenant, printer: Pri
 
 pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: Printer) -> Outcome {
     let mut query = Query::of(&arguments.record_type).rows_max(arguments.limit);
-    query.filter = arguments.filter;
+    query.filter = arguments.filter.as_deref().map(Filter::from);
+    query = with_parameters(query, &arguments.parameters)?;
     query.after = arguments.after;
     for column in &arguments.order {
         let (field, is_descending) = match column.split_once(':') {
@@ -198,6 +204,22 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
         printer.note(format_args!("there may be more: --after {token}"));
     }
     Ok(Exit::Done)
+}
+
+/// A query with the values of --param.
+fn with_parameters(mut query: Query, arguments: &ParameterArguments) -> Outcome<Query> {
+    for argument in &arguments.parameters {
+        let usage = |what: String| Failure::Usage(format!("--param {argument}: {what}"));
+        let (name, text) = argument
+            .split_once('=')
+            .ok_or_else(|| usage("write NAME=JSON, and a text in quotes: name='\"Heat\"'".to_owned()))?;
+        let json = parse_json(text).map_err(|error| usage(error.to_string()))?;
+        if query.parameters.contains_key(name) {
+            return Err(usage("it is given twice".to_owned()));
+        }
+        query = query.parameter_from_json(name, &json)?;
+    }
+    Ok(query)
 }
 
 /// Records as rows. Columns that are empty in all of them are left out.

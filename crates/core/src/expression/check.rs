@@ -13,7 +13,7 @@ use crate::text::{Language, MatchKind, TextQuery, Tokenizer};
 use crate::value::{Field, FieldType, Value};
 
 /// The name under which parameters are found.
-const PARAMETERS: &str = "param";
+pub(super) const PARAMETERS: &str = "param";
 
 /// What the names of an expression stand for.
 pub(super) struct Names<'a> {
@@ -83,6 +83,7 @@ impl Checker<'_> {
                 self.read_each(*quantifier, list, name, condition, depth)
             }
             Tree::Call(function, arguments) => self.read_function(*function, arguments, depth),
+            Tree::Refused(what, found, most) => Err(limit(what, *found, *most)),
         }
     }
 
@@ -166,6 +167,12 @@ impl Checker<'_> {
             };
             return refused(format!("there is no value for the parameter {}; {given}", shown(name)));
         };
+        if let Value::List(elements) = value
+            && elements.len() > EXPRESSION_NODES_MAX
+        {
+            let what = format!("the elements of the parameter {}", shown(name));
+            return Err(limit(&what, elements.len(), EXPRESSION_NODES_MAX));
+        }
         self.used.insert(name.clone());
         literal(value.clone())
             .or_else(|error| refused(format!("the parameter {}: {}", shown(name), error.detail())))
@@ -214,7 +221,7 @@ impl Checker<'_> {
         condition: &Tree,
         depth: usize,
     ) -> Result<Typed> {
-        if name.is_empty() || name.contains('.') || name == PARAMETERS {
+        if !is_name(name) || name == PARAMETERS {
             return Err(invalid(format!("the elements of a list cannot be named {}", shown(name))));
         }
         let list = self.read(list, depth + 1)?;
@@ -332,6 +339,37 @@ fn check_is_string(typed: &Typed, name: &str) -> Result<()> {
         Type::Of(FieldType::String) => Ok(()),
         ref other => Err(invalid(format!("{name} takes strings, not a {}", other.name()))),
     }
+}
+
+/// Whether elements can be called so in a text: a builder calls them what it likes.
+fn is_name(name: &str) -> bool {
+    const RESERVED: [&str; 21] = [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    ];
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    name.bytes().all(is_letter)
+        && !name.bytes().next().is_none_or(|byte| byte.is_ascii_digit())
+        && !RESERVED.contains(&name)
 }
 
 /// The one type of literals that a condition is asked of.

@@ -18,13 +18,17 @@
 //! A missing field equals null and nothing else; every other comparison with it is false. So `!(rating < 5.0)` holds for a record without rating, and
 //! `rating >= 5.0` does not. What is computed from something missing is missing, and so is what has no result: an overflow, a division by zero.
 //!
-//! The way of an expression: a text ([`parse`]) becomes a tree without types ([`tree`]), which is checked against a record type ([`check`], [`types`]) and
-//! becomes nodes, which are evaluated ([`evaluate`], [`arithmetic`]).
+//! The way of an expression: a text (`parse`) or a builder (`build`) makes a tree without types (`tree`), which is checked against a record type (`check`,
+//! `types`) and becomes nodes, which are evaluated (`evaluate`, `arithmetic`). A tree is also written as text (`print`).
 
 mod arithmetic;
+mod bounds;
+mod build;
 mod check;
 mod evaluate;
+mod filter;
 mod parse;
+mod print;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 mod tests;
@@ -34,8 +38,11 @@ mod types;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::build::{Term, field, parameter, value};
 use self::check::Names;
 use self::evaluate::Scope;
+pub use self::filter::Filter;
+pub(crate) use self::print::value_text;
 use self::types::{Type, Typed};
 use crate::error::{Code, Error, Result};
 use crate::text::TextQuery;

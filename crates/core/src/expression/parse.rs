@@ -1,19 +1,19 @@
-//! From text to a tree. The parser is the crate `cel`; before it sees the text, its length and depth are bounded, since the parser recurses.
+//! From text to a tree. The parser is the crate `cel`; before it sees the text, its length and depth are bounded (`bounds`), since the parser recurses.
 
 use cel::Env;
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 
 use super::tree::{Function, Tree};
-use super::{Comparison, Operation, Quantifier, unsupported};
+use super::{Comparison, Operation, Quantifier, bounds, unsupported};
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::limits::{EXPRESSION_DEPTH_MAX, EXPRESSION_NODES_MAX, EXPRESSION_SIZE_BYTES_MAX};
+use crate::limits::EXPRESSION_CHAIN_MAX;
 use crate::value::Value;
 
-/// The parser nests some constructs more than once for each bracket.
-pub(super) const TREE_DEPTH_MAX: usize = EXPRESSION_DEPTH_MAX * 4;
+/// What is nested in a tree: operators in a row, and more than one part for some brackets.
+pub(super) const TREE_DEPTH_MAX: usize = EXPRESSION_CHAIN_MAX;
 
 pub(super) fn parse(text: &str) -> Result<Tree> {
-    check_text(text)?;
+    bounds::check(text)?;
     // Without macros: `has`, `exists` and `all` come as the calls that they are written as.
     let parser = Env::default().with_optional_support(false).parser().max_recursion_depth(96);
     let parsed = parser.parse(text).map_err(|errors| {
@@ -21,90 +21,6 @@ pub(super) fn parse(text: &str) -> Result<Tree> {
         Error::new(Code::ExpressionInvalid, first)
     })?;
     read(&parsed, 0)
-}
-
-/// Bounds what makes the parser recurse: brackets, runs of signs, conditionals. It reads texts in quotes as the parser does, so that none hides a bracket.
-fn check_text(text: &str) -> Result<()> {
-    if text.len() > EXPRESSION_SIZE_BYTES_MAX {
-        return Err(limit("the bytes of an expression", text.len(), EXPRESSION_SIZE_BYTES_MAX));
-    }
-    let (mut depth, mut deepest, mut signs, mut conditionals, mut dots) =
-        (0usize, 0usize, 0usize, 0usize, 0usize);
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at).copied() {
-        match byte {
-            b'"' | b'\'' => at = end_of_text(bytes, at)?,
-            b'/' if bytes.get(at + 1) == Some(&b'/') => return Err(unsupported("a comment")),
-            b'$' => return Err(unsupported("a $: a parameter is written param.NAME, and")),
-            b'(' | b'[' | b'{' => depth += 1,
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            b'?' => conditionals += 1,
-            b'.' => dots += 1,
-            _ => {}
-        }
-        signs = match byte {
-            b'!' | b'-' => signs + 1,
-            byte if byte.is_ascii_whitespace() => signs,
-            _ => 0,
-        };
-        deepest = deepest.max(depth).max(signs).max(conditionals);
-        at += 1;
-    }
-    if deepest > EXPRESSION_DEPTH_MAX {
-        return Err(limit("the depth of an expression", deepest, EXPRESSION_DEPTH_MAX));
-    }
-    if dots > EXPRESSION_NODES_MAX {
-        return Err(limit("the parts of an expression", dots, EXPRESSION_NODES_MAX));
-    }
-    Ok(())
-}
-
-/// The place of the quote that ends the text that begins at a place.
-fn end_of_text(bytes: &[u8], begin: usize) -> Result<usize> {
-    let invalid = |what: &str| {
-        Err(Error::new(Code::ExpressionInvalid, format!("the text in quotes at byte {begin} {what}")))
-    };
-    let quote = bytes[begin];
-    // Quotes of these kinds end elsewhere than this walk would think.
-    if bytes[begin..].starts_with(&[quote; 3]) {
-        return Err(unsupported("a text in triple quotes"));
-    }
-    if begin > 0 && matches!(bytes[begin - 1], b'r' | b'R') {
-        return Err(unsupported("a raw text (r\"...\")"));
-    }
-    let mut at = begin + 1;
-    loop {
-        match bytes.get(at) {
-            None => return invalid("has no end"),
-            Some(b'\n' | b'\r') => return invalid("goes over the end of its line: write \\n"),
-            Some(byte) if *byte == quote => return Ok(at),
-            Some(b'\\') => match size_of_escape(&bytes[at + 1..]) {
-                Some(size) => at += 1 + size,
-                None => return invalid("has a \\ before what cannot be escaped: write \\\\"),
-            },
-            Some(_) => at += 1,
-        }
-    }
-}
-
-/// How many bytes an escape has behind its backslash.
-fn size_of_escape(bytes: &[u8]) -> Option<usize> {
-    let digits = match bytes.first()? {
-        b'a' | b'b' | b'f' | b'n' | b'r' | b't' | b'v' | b'"' | b'\'' | b'\\' | b'?' | b'`' => {
-            return Some(1);
-        }
-        b'x' | b'X' => 2,
-        b'u' => 4,
-        b'U' => 8,
-        b'0'..=b'3' => {
-            let is_octal = bytes.len() >= 3 && bytes[1..3].iter().all(|digit| matches!(digit, b'0'..=b'7'));
-            return is_octal.then_some(3);
-        }
-        _ => return None,
-    };
-    let is_whole = bytes.len() > digits && bytes[1..=digits].iter().all(u8::is_ascii_hexdigit);
-    is_whole.then_some(1 + digits)
 }
 
 fn read(expression: &IdedExpr, depth: usize) -> Result<Tree> {

@@ -23,6 +23,8 @@ pub(super) enum Tree {
     /// A condition on the elements of a list, which have a name in it.
     Each(Quantifier, Box<Tree>, String, Box<Tree>),
     Call(Function, Vec<Tree>),
+    /// What stands where a builder passed a limit: the limit's name, what was found, and the limit.
+    Refused(&'static str, usize, usize),
 }
 
 /// A function that is called by its name.

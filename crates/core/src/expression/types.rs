@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::tree::Function;
 use super::{Comparison, Node, Operation, invalid, unsupported};
-use crate::error::{Result, shown};
+use crate::error::{Result, limit, shown};
+use crate::limits::EXPRESSION_TEXT_SIZE_BYTES_MAX;
 use crate::value::{FieldType, Value, parse_date, parse_decimal, parse_timestamp};
 
 /// The type of a part.
@@ -56,11 +57,20 @@ pub(super) fn literal(value: Value) -> Result<Typed> {
         Value::Int(_) => FieldType::Int,
         Value::Float(number) if number.is_finite() => FieldType::Float,
         Value::Float(_) => return Err(unsupported("a number that is not finite")),
-        Value::String(_) => FieldType::String,
+        Value::String(text) => {
+            check_size(text.len())?;
+            FieldType::String
+        }
         // By itself an enum's value is its name; beside a field of the enum it becomes one again.
         Value::Enum(name) => return literal(Value::String(name.to_string())),
-        Value::Bytes(_) => FieldType::Bytes,
+        Value::Bytes(bytes) => {
+            check_size(bytes.len())?;
+            FieldType::Bytes
+        }
         Value::Uuid(_) => FieldType::Uuid,
+        Value::Timestamp(moment) if moment.subsec_nanosecond() % 1_000 != 0 => {
+            return Err(invalid(format!("a timestamp holds whole microseconds, not {moment}")));
+        }
         Value::Timestamp(_) => FieldType::Timestamp,
         Value::Date(_) => FieldType::Date,
         Value::Decimal(_) => FieldType::Decimal,
@@ -72,6 +82,15 @@ pub(super) fn literal(value: Value) -> Result<Typed> {
         }
     };
     Ok(Typed::new(Node::Literal(Some(value)), field_type))
+}
+
+fn check_size(size_bytes: usize) -> Result<()> {
+    match size_bytes <= EXPRESSION_TEXT_SIZE_BYTES_MAX {
+        true => Ok(()),
+        false => {
+            Err(limit("the bytes of a value in an expression", size_bytes, EXPRESSION_TEXT_SIZE_BYTES_MAX))
+        }
+    }
 }
 
 /// The value that a function like `date` makes of a text.

@@ -7,14 +7,18 @@ mod execute;
 mod plan;
 mod token;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Value as Json;
+
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::expression::Expression;
+use crate::expression::{Expression, Filter};
 use crate::limits::{ORDER_COLUMNS_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::record::Record;
 use crate::schema::RecordType;
 use crate::tenant::{Tenant, TenantTransaction};
+use crate::value::{FieldType, Value};
 
 /// What to look for.
 ///
@@ -24,13 +28,15 @@ use crate::tenant::{Tenant, TenantTransaction};
 /// let query = Query::of("film").filter("rating >= 7.5").order_by_descending("rating").rows_max(10);
 /// assert_eq!(query.rows_max, 10);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Query {
     /// The record type.
     pub record_type: String,
-    /// The condition, in CEL: see [`Expression`].
-    pub filter: Option<String>,
+    /// The condition, in CEL or built: see [`Expression`] and [`Term`](crate::Term).
+    pub filter: Option<Filter>,
+    /// What `param.NAME` stands for in the condition.
+    pub parameters: BTreeMap<String, Value>,
     /// The columns to sort by. Records that lack one come first, or last in descending order.
     pub order: Vec<Order>,
     /// The most records of a page. Default 100; at most 10,000.
@@ -52,14 +58,32 @@ impl Query {
     /// All records of a type, in the order of their primary keys.
     pub fn of(record_type: impl Into<String>) -> Query {
         let record_type = record_type.into();
-        Query { record_type, filter: None, order: Vec::new(), rows_max: PAGE_ROWS_DEFAULT, after: None }
+        let (filter, parameters, order) = (None, BTreeMap::new(), Vec::new());
+        Query { record_type, filter, parameters, order, rows_max: PAGE_ROWS_DEFAULT, after: None }
     }
 
     /// The same, with a condition.
     #[must_use]
-    pub fn filter(mut self, filter: impl Into<String>) -> Query {
+    pub fn filter(mut self, filter: impl Into<Filter>) -> Query {
         self.filter = Some(filter.into());
         self
+    }
+
+    /// The same, with a value for `param.NAME` in the condition, which has to use it. It stands there like a literal, so that what people type is never read as CEL.
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Query {
+        self.parameters.insert(name.into(), value.into());
+        self
+    }
+
+    /// The same, with a value for `param.NAME` from JSON: true or false, a number, a string, or a list of these. A date is a string: `date(param.day)`.
+    ///
+    /// # Errors
+    ///
+    /// 20044 for null, an object, a list in a list, or a number that neither an int nor a float holds.
+    pub fn parameter_from_json(self, name: &str, json: &Json) -> Result<Query> {
+        let value = parameter_from_json(name, json, true)?;
+        Ok(self.parameter(name, value))
     }
 
     /// The same, sorted by one more field.
@@ -168,13 +192,49 @@ impl TenantTransaction {
         }
         let record_type = self.record_type(&query.record_type)?;
         check_order(&query.order, record_type)?;
-        let filter = query.filter.as_deref().map(|text| Expression::parse(text, record_type)).transpose()?;
+        let filter = compile(query, record_type)?;
         let plan = plan::choose(record_type, filter.as_ref(), &query.order)?;
         let position = match &query.after {
             Some(text) => Some(token::open(self, query, &plan, text)?),
             None => None,
         };
         execute::run(self, query, record_type, filter.as_ref(), &plan, position).await
+    }
+}
+
+fn compile(query: &Query, record_type: &RecordType) -> Result<Option<Expression>> {
+    match (&query.filter, query.parameters.keys().next()) {
+        (Some(filter), _) => {
+            filter.compile(&record_type.name, &record_type.fields, &query.parameters).map(Some)
+        }
+        (None, Some(name)) => {
+            let detail = format!("the query has the parameter {} and no condition", shown(name));
+            Err(Error::new(Code::ParameterInvalid, detail))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+fn parameter_from_json(name: &str, json: &Json, may_be_list: bool) -> Result<Value> {
+    let refused = |what: &str| {
+        let detail = format!("the parameter {} cannot be {what}", shown(name));
+        Err(Error::new(Code::ParameterInvalid, detail))
+    };
+    match json {
+        Json::Bool(value) => Ok(Value::Bool(*value)),
+        Json::String(text) => Ok(Value::String(text.clone())),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) => Ok(Value::Int(number)),
+            None => Value::from_json(json, &FieldType::Float, name)
+                .or_else(|_| refused("a number that neither an int nor a float holds")),
+        },
+        Json::Array(elements) if may_be_list => {
+            let elements = elements.iter().map(|element| parameter_from_json(name, element, false));
+            Ok(Value::List(elements.collect::<Result<_>>()?))
+        }
+        Json::Array(_) => refused("a list of lists"),
+        Json::Null => refused("null: write == null in the condition"),
+        Json::Object(_) => refused("an object"),
     }
 }
 

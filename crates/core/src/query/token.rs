@@ -15,6 +15,7 @@ use twox_hash::XxHash3_64;
 use super::Query;
 use super::plan::Plan;
 use crate::error::{Code, Error, Result};
+use crate::expression::value_text;
 use crate::messages::Secret;
 use crate::tenant::TenantTransaction;
 
@@ -99,7 +100,7 @@ pub(super) fn open(
         return Err(Error::new(Code::TokenOfAnotherTenant, "a token is good for the tenant that gave it"));
     }
     if contents.query != identity(query) && !is_active(Fault::TokenNotBoundToQuery) {
-        let detail = "the type, the filter and the order have to be those of the page before";
+        let detail = "the type, the filter, its parameters and the order have to be those of the page before";
         return Err(Error::new(Code::TokenOfAnotherQuery, detail));
     }
     if (contents.epoch, contents.schema_version, contents.path)
@@ -120,7 +121,7 @@ fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {
     Ok(ChaCha20Poly1305::new(&key))
 }
 
-/// What a token has to come back with: type, filter and order.
+/// What a token has to come back with: type, filter, parameters and order.
 fn identity(query: &Query) -> u64 {
     let mut text = Vec::new();
     let mut part = |bytes: &[u8]| {
@@ -128,7 +129,12 @@ fn identity(query: &Query) -> u64 {
         text.extend_from_slice(bytes);
     };
     part(query.record_type.as_bytes());
-    part(query.filter.as_deref().unwrap_or_default().as_bytes());
+    part(query.filter.as_ref().map(ToString::to_string).unwrap_or_default().as_bytes());
+    part(&(query.parameters.len() as u64).to_le_bytes());
+    for (name, value) in &query.parameters {
+        part(name.as_bytes());
+        part(value_text(value).as_bytes());
+    }
     for column in &query.order {
         part(column.field.as_bytes());
         part(&[u8::from(column.is_descending)]);

@@ -1,5 +1,8 @@
 //! Every operator by table: with what is missing, with extremes, with Unicode.
 
+mod hostile;
+mod property;
+
 use super::*;
 use crate::record::Record;
 use crate::schema::SchemaDefinition;
