@@ -138,3 +138,88 @@ fn words_are_matched_by_every_kind() {
         assert!(code == Code::ExpressionUnsupported && detail.contains(part), "{text}: {detail}");
     }
 }
+
+/// Each operator on what is there, and on what is missing.
+#[test]
+fn what_is_missing_equals_null_alone() {
+    let there = serde_json::json!({
+        "id": 1, "i": 5, "f": 2.5, "d": "2.50", "s": "Äb\u{301}", "b": true, "e": "red", "bytes": "AP8=", "day": "2000-02-29",
+        "tags": ["a", "ß"],
+        "items": [{ "price": 1.5, "names": ["x", "y"] }, {}]
+    });
+    let missing = serde_json::json!({ "id": 1 });
+    let cases = [
+        ("i == 5", "true", "false"),
+        ("i != 5", "false", "true"),
+        ("i < 6", "true", "false"),
+        ("i <= 5", "true", "false"),
+        ("i > 4", "true", "false"),
+        ("i >= 6", "false", "false"),
+        ("!(i >= 6)", "true", "true"),
+        ("5 == i", "true", "false"),
+        ("i == f * 2", "true", "true"),
+        ("f == d", "true", "true"),
+        ("d < 2.51 && d > 2", "true", "false"),
+        ("i == null", "false", "true"),
+        ("i != null", "true", "false"),
+        ("has(i)", "true", "false"),
+        ("i + 1 == null", "false", "true"),
+        ("i in [1, 5]", "true", "false"),
+        ("!(i in [1, 5])", "false", "true"),
+        ("i in []", "false", "false"),
+        ("f in [5, 2.5]", "true", "false"),
+        ("e in [\"red\"]", "true", "false"),
+        ("e == \"red\"", "true", "false"),
+        ("\"green\" != e", "true", "true"),
+        ("\"ß\" in tags", "true", "false"),
+        ("s in tags", "false", "false"),
+        ("b", "true", "null"),
+        ("!b", "false", "true"),
+        ("b && true", "true", "false"),
+        ("b || i == null", "true", "true"),
+        ("b == true", "true", "false"),
+        ("s.startsWith(\"Ä\")", "true", "false"),
+        ("s.endsWith(\"\u{301}\")", "true", "false"),
+        ("s.contains(\"\")", "true", "false"),
+        ("lower(s)", "\"äb\u{301}\"", "null"),
+        ("upper(\"ß\" + s)", "\"SSÄB\u{301}\"", "null"),
+        ("size(s)", "3", "null"),
+        ("s.size() > 2", "true", "false"),
+        ("size(bytes)", "2", "null"),
+        ("bytes == b\"\\x00\\xff\"", "true", "false"),
+        ("bytes < b\"\\x01\"", "true", "false"),
+        ("size(tags) + size(items)", "4", "null"),
+        ("day == date(\"2000-02-29\")", "true", "false"),
+        ("tags.exists(t, t == \"a\")", "true", "false"),
+        ("tags.exists(t, t == null)", "false", "false"),
+        ("tags.all(t, size(t) == 1)", "true", "true"),
+        ("items.exists(i, i.price > 1.0)", "true", "false"),
+        ("items.exists(i, i.price == null)", "true", "false"),
+        ("items.exists(i, !has(i.names))", "true", "false"),
+        ("items.all(i, i.price > 1.0)", "false", "true"),
+        ("items.exists(i, i.names.exists(n, n == \"y\" && i.price < 2))", "true", "false"),
+        ("items.exists(i, i.names.all(i, i < \"z\"))", "true", "false"),
+        ("items.exists(i, tags.exists(t, i.price * 2 == 3 && t == \"ß\"))", "true", "false"),
+        ("[1, 5].exists(x, x == i)", "true", "false"),
+        ("[].all(x, x)", "true", "true"),
+        ("tags", "[\"a\",\"ß\"]", "null"),
+        ("items.all(x, true) && items != null", "true", "false"),
+    ];
+    for (text, of_there, of_missing) in cases {
+        assert_eq!(value(text, there.clone()).to_string(), of_there, "{text}");
+        assert_eq!(value(text, missing.clone()).to_string(), of_missing, "{text} with nothing there");
+    }
+}
+
+#[test]
+fn a_field_named_param_is_a_field() {
+    let text = "name = \"s\"\n[types.t]\nprimary_key = [\"id\"]\n[types.t.fields]\nid = \"int\"\n\
+        param = { type = \"struct\", fields = { id = \"int\" } }\n";
+    let schema = SchemaDefinition::from_toml(text).unwrap();
+    let record_type = schema.record_type("t").unwrap();
+    let expression = Expression::parse("param.id == id", record_type).unwrap();
+    assert_eq!(expression.fields().into_iter().collect::<Vec<_>>(), ["id", "param"]);
+    let parameters = BTreeMap::from([("id".to_owned(), Value::from(1))]);
+    let error = Expression::parse_with_parameters("param.id == id", record_type, &parameters).unwrap_err();
+    assert_eq!(error.code(), Code::ParameterInvalid);
+}
