@@ -39,6 +39,11 @@ impl TenantTransaction {
         let stored = try_join_all(loads).await?;
         let mut deleted = 0;
         for (keys, stored) in keys.iter().zip(stored) {
+            // One that was deleted before it may have deleted or changed this one as well.
+            let stored = match self.is_referred_to(record_type) {
+                true => self.load(record_type, keys, Isolation::Serializable).await?,
+                false => stored,
+            };
             if let Some(stored) = stored {
                 self.delete_record(record_type, keys, &stored).await?;
                 deleted += 1;

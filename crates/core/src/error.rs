@@ -89,11 +89,14 @@ codes! {
     ConditionFailed = 20_035, Refused, "The record is not in the state that the change asks for";
     PrimaryKeyChanged = 20_036, Refused, "The change would give the record another primary key";
     ConstraintViolated = 20_037, Refused, "The record breaks a rule of its type";
+    ReferenceNotFound = 20_038, Refused, "The record refers to one that does not exist";
+    ReferenceRestricts = 20_039, Refused, "The record cannot be deleted while others refer to it";
     ExpressionInvalid = 20_040, Invalid, "The expression is not valid";
     ExpressionUnsupported = 20_041, Invalid, "The expression uses something that is not supported";
     QueryInvalid = 20_042, Invalid, "The query is not valid";
     IndexNeeded = 20_043, Refused, "The query needs an index";
     ParameterInvalid = 20_044, Invalid, "The parameters do not fit the expression";
+    CascadeTooLarge = 20_046, Limit, "The deletion of the record takes too many others along";
     TokenDamaged = 20_050, Invalid, "The continuation token is damaged";
     TokenOfAnotherTenant = 20_051, Invalid, "The continuation token belongs to another tenant";
     TokenOfAnotherQuery = 20_052, Invalid, "The continuation token belongs to another query";

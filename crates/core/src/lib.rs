@@ -77,7 +77,8 @@ pub use json::parse_json;
 pub use query::{Explanation, Order, Page, Query};
 pub use record::{PrimaryKey, Record, RecordVersion};
 pub use schema::{
-    Column, Condition as IndexCondition, Index, IndexKind, MissingRule, RecordType, SchemaDefinition,
+    Column, Condition as IndexCondition, Index, IndexKind, MissingRule, OnDelete, RecordType, Reference,
+    SchemaDefinition,
 };
 pub use tenant::{Condition, RawPage, RawRange, Tenant, TenantTransaction};
 pub use text::{Language, Token, Tokenizer};

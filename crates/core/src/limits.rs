@@ -28,6 +28,12 @@ pub const PATTERN_PROGRAM_SIZE_BYTES_MAX: usize = 500_000;
 pub const PATTERNS_MAX: usize = 100;
 /// The most checks of a record type, besides those of its fields.
 pub const CHECKS_MAX: usize = 64;
+/// The most references of a record type.
+pub const REFERENCES_MAX: usize = 64;
+/// The most records that the deletion of another one deletes or changes in the same transaction.
+pub const CASCADE_RECORDS_MAX: usize = 1_000;
+/// What these records may take in memory together, in bytes.
+pub const CASCADE_SIZE_BYTES_MAX: usize = 32_000_000;
 /// The most violations that are reported of one record.
 pub const VIOLATIONS_MAX: usize = 100;
 /// A schema as stored, in bytes.

@@ -244,6 +244,7 @@ fn parse_text(text: &str, field_type: &FieldType, name: &str) -> Result<Value> {
 }
 
 /// The keys of one record.
+#[derive(Clone)]
 pub(crate) struct RecordKeys {
     /// The key without the number of the part.
     pub(crate) prefix: Bytes,

@@ -2,7 +2,7 @@
 
 use super::define_index::define_index;
 use super::source::{Entries, FieldSource, SchemaSource, TypeSource, ValuesSource};
-use super::{RecordType, SchemaDefinition, check_count, constraints, invalid};
+use super::{RecordType, SchemaDefinition, check_count, constraints, invalid, references};
 use crate::error::{Result, limit, shown};
 use crate::limits::{
     COLUMNS_MAX, ENUM_VALUES_MAX, FIELD_ID_MAX, FIELDS_MAX, INDEXES_MAX, NAME_SIZE_BYTES_MAX,
@@ -24,9 +24,12 @@ pub(super) fn define(source: SchemaSource) -> Result<SchemaDefinition> {
     let index_ids = give_ids("index", indexes.map(|(name, given)| (name.as_str(), given.id)), u32::MAX)?;
     let mut index_ids = index_ids.into_iter();
     let mut defined = Vec::new();
-    for ((name, given), id) in types.into_iter().zip(ids) {
+    let mut reference_sources = Vec::new();
+    for ((name, mut given), id) in types.into_iter().zip(ids) {
+        reference_sources.push(std::mem::take(&mut given.references));
         defined.push(define_type(name, given, id, &mut index_ids)?);
     }
+    references::define(reference_sources, &mut defined)?;
     Ok(SchemaDefinition { name: source.name, types: defined })
 }
 
@@ -60,10 +63,12 @@ fn define_type(
         defined.push(define_index(id, index_name, index, &name, &fields)?);
     }
     let checks = constraints::define_checks(source.checks, &fields, &name)?;
-    Ok(RecordType { id, name, fields, primary_key: source.primary_key, indexes: defined, checks })
+    let primary_key = source.primary_key;
+    // The references come when all types are there.
+    Ok(RecordType { id, name, fields, primary_key, indexes: defined, checks, references: Vec::new() })
 }
 
-fn check_columns(what: &str, columns: &[String], fields: &[Field]) -> Result<()> {
+pub(super) fn check_columns(what: &str, columns: &[String], fields: &[Field]) -> Result<()> {
     if columns.is_empty() {
         return Err(invalid(format!("{what} names no field")));
     }

@@ -32,6 +32,7 @@ mod constraints;
 mod define_index;
 mod expressions;
 mod index;
+mod references;
 mod source;
 
 use serde_json::Value as Json;
@@ -41,6 +42,7 @@ use crate::limits::{SCHEMA_FILE_SIZE_BYTES_MAX, SCHEMA_SIZE_BYTES_MAX};
 use crate::value::{Field, NamedCheck};
 
 pub use index::{Column, Condition, Index, IndexKind, MissingRule};
+pub use references::{OnDelete, Reference};
 
 /// What a schema file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +68,8 @@ pub struct RecordType {
     pub indexes: Vec<Index>,
     /// What has to hold of every record, besides the rules of its fields.
     pub checks: Vec<NamedCheck>,
+    /// The records that its records refer to.
+    pub references: Vec<Reference>,
 }
 
 impl SchemaDefinition {

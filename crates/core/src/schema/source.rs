@@ -10,6 +10,7 @@ use serde_json::{Map, Value as Json, json};
 use super::SchemaDefinition;
 use super::constraints::{self, ConstraintsSource, Literal};
 use super::index::{Column, Index, IndexKind, MissingRule};
+use super::references::{self, ReferenceSource};
 use crate::error::shown;
 use crate::value::{Constraints, Field, FieldType};
 
@@ -30,6 +31,8 @@ pub(super) struct TypeSource {
     pub(super) indexes: Entries<IndexSource>,
     #[serde(default)]
     pub(super) checks: Entries<String>,
+    #[serde(default)]
+    pub(super) references: Entries<ReferenceSource>,
 }
 
 #[derive(serde::Deserialize)]
@@ -223,6 +226,9 @@ pub(super) fn write(schema: &SchemaDefinition) -> Json {
             let checks = record_type.checks.iter();
             let checks = checks.map(|checked| (checked.name.clone(), Json::from(checked.check.text())));
             written["checks"] = Json::Object(checks.collect());
+        }
+        if !record_type.references.is_empty() {
+            written["references"] = references::write(&record_type.references);
         }
         (record_type.name.clone(), written)
     });

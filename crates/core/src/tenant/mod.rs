@@ -5,6 +5,7 @@ mod indexes;
 mod operations;
 mod raw;
 mod records;
+mod references;
 mod transaction;
 
 use std::fmt;

@@ -6,6 +6,8 @@ use bytes::Bytes;
 use tenantry_kv::Isolation;
 use tenantry_kv::tuple::Element;
 
+use super::indexes::IndexChanges;
+use super::references::Look;
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::defaults;
 use crate::error::{Code, Error, Result, shown};
@@ -20,6 +22,11 @@ use crate::wire;
 
 /// The number of a part at the end of its key.
 const PART_NUMBER_SIZE_BYTES_MAX: usize = 3;
+
+/// The part of a payload that part 0 holds, and the rest.
+fn split(payload: &[u8]) -> (&[u8], &[u8]) {
+    payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES))
+}
 
 /// What has to be so for a record to be written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,11 +60,34 @@ impl RecordKeys {
 }
 
 /// A record as it lies in the store.
+#[derive(Clone)]
 pub(crate) struct Stored {
     pub(crate) record: Record,
     /// Of the payload.
     pub(crate) size_bytes: usize,
     further_parts: u16,
+}
+
+/// A change of a record that everything allows: it is left to be written.
+pub(super) struct Prepared {
+    /// What the log says of it, and what it makes the engine count.
+    pub(super) change: (Change, usize),
+    pub(super) write: PreparedWrite,
+}
+
+/// The writes of a change that was noted.
+pub(super) struct PreparedWrite {
+    indexes: IndexChanges,
+    /// The payload, unless the record is deleted.
+    payload: Option<(frame::Format, Bytes)>,
+    old_parts: u16,
+}
+
+impl PreparedWrite {
+    /// The keys of the index entries that it writes.
+    pub(super) fn entry_keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.indexes.entry_keys()
+    }
 }
 
 impl TenantTransaction {
@@ -80,7 +110,7 @@ impl TenantTransaction {
     /// # Errors
     ///
     /// 20031 when it does, 20034 for a unique index, 20037 for a record that breaks the rules of its type and 20032 for one that does not have its form, each
-    /// with [every violation](Error::violations), 20023; the engine's own.
+    /// with [every violation](Error::violations), 20038 for one that refers to another that is not there, 20023; the engine's own.
     pub async fn insert(&self, record_type: &str, record: &Record) -> Result<()> {
         self.put_if(record_type, record, Condition::IsAbsent).await
     }
@@ -118,24 +148,89 @@ impl TenantTransaction {
         record: &Record,
         old: Option<&Stored>,
     ) -> Result<()> {
-        let payload = wire::encode(&record.values, &record_type.fields, &record.unknown)?;
-        check_payload(payload.len())?;
-        let (format, packed) = frame::pack(payload);
-        let packed = Bytes::from(packed);
-        let indexes = self.index_changes(record_type, old.map(|old| &old.record), Some(record)).await?;
+        self.replace_record(record_type, keys, old, Some(record)).await
+    }
+
+    async fn replace_record(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        old: Option<&Stored>,
+        new: Option<&Record>,
+    ) -> Result<()> {
+        let Prepared { change: (change, size_bytes), write } =
+            self.prepare(record_type, keys, old, new).await?;
+        let ordinal = self.change(change, size_bytes)?;
+        self.write_prepared(keys, write, ordinal)
+    }
+
+    /// Finds out whether the old record can give way to the new one, and what that changes. Nothing is written yet, so that a refused change leaves nothing
+    /// behind.
+    pub(super) async fn prepare(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        old: Option<&Stored>,
+        new: Option<&Record>,
+    ) -> Result<Prepared> {
+        let payload =
+            new.map(|new| wire::encode(&new.values, &record_type.fields, &new.unknown)).transpose()?;
+        check_payload(payload.as_ref().map_or(0, Vec::len))?;
+        let payload = payload.map(|payload| {
+            let (format, packed) = frame::pack(payload);
+            (format, Bytes::from(packed))
+        });
+        let old_record = old.map(|old| &old.record);
+        let looks = match new {
+            Some(new) => self.look_for_references(record_type, keys, old_record, new)?,
+            None => Vec::new(),
+        };
+        let looks_size_bytes: usize = looks.iter().map(Look::size_bytes).sum();
+        let indexes = self.index_changes(record_type, old_record, new).await?;
+        if let Some(new) = new {
+            self.check_references(record_type, looks, new).await?;
+        }
         let change = RecordChange {
             type_id: record_type.id,
             key: keys.packed.clone(),
-            payload: packed.clone(),
+            payload: payload.as_ref().map(|(_, packed)| packed.clone()).unwrap_or_default(),
             before: if old.is_some() { Before::Present } else { Before::Absent } as i32,
-            format: if format == frame::Format::Plain { 0 } else { format as u32 },
+            format: match payload {
+                None | Some((frame::Format::Plain, _)) => 0,
+                Some((format, _)) => format as u32,
+            },
         };
-        let (first, rest) = packed.split_at(packed.len().min(RECORD_PART_SIZE_BYTES));
-        let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
+        let (first, rest) = split(payload.as_ref().map_or(&[][..], |(_, packed)| packed));
         let old_parts = old.map_or(0, |old| old.further_parts);
-        let size_bytes = keys.size_bytes(first.len(), rest.len(), further_parts.max(old_parts));
-        let ordinal = self.change(Change::RecordPut(change), size_bytes + indexes.size_bytes())?;
+        let further_parts = old_parts.max(rest.len().div_ceil(RECORD_PART_SIZE_BYTES) as u16);
+        let record_size_bytes = keys.size_bytes(first.len(), rest.len(), further_parts);
+        let size_bytes = record_size_bytes + indexes.size_bytes() + looks_size_bytes;
+        let change = match new {
+            Some(_) => Change::RecordPut(change),
+            None => Change::RecordDelete(change),
+        };
+        let write = PreparedWrite { indexes, payload, old_parts };
+        Ok(Prepared { change: (change, size_bytes), write })
+    }
+
+    /// Writes what was prepared and noted.
+    pub(super) fn write_prepared(
+        &self,
+        keys: &RecordKeys,
+        prepared: PreparedWrite,
+        ordinal: u16,
+    ) -> Result<()> {
+        let PreparedWrite { indexes, payload, old_parts } = prepared;
         let stamped = self.change_indexes(indexes);
+        let Some((format, packed)) = payload else {
+            for part in 0..=old_parts {
+                self.transaction.clear(&keys.part(part)?);
+            }
+            self.clear_pending(&keys.part(0)?);
+            return Ok(());
+        };
+        let (first, rest) = split(&packed);
+        let further_parts = rest.chunks(RECORD_PART_SIZE_BYTES).len() as u16;
         for (part, bytes) in (1..).zip(rest.chunks(RECORD_PART_SIZE_BYTES)) {
             self.transaction.set(&keys.part(part)?, bytes);
         }
@@ -158,11 +253,11 @@ impl TenantTransaction {
         Ok(self.load(record_type, &keys, self.isolation()).await?.map(|stored| stored.record))
     }
 
-    /// Deletes the record of a key; false when there was none.
+    /// Deletes the record of a key; false when there was none. Those that refer to it are deleted or changed with it, as the schema says.
     ///
     /// # Errors
     ///
-    /// As [`get`](TenantTransaction::get).
+    /// 20039 when one of those forbids it, 20046 when there are too many of them; as [`get`](TenantTransaction::get).
     pub async fn delete(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
         self.delete_if(record_type, key, Condition::Always).await
     }
@@ -187,29 +282,17 @@ impl TenantTransaction {
         }
     }
 
-    /// Deletes a record that is there.
+    /// Deletes a record that is there, and what follows from that for those that refer to it.
     pub(crate) async fn delete_record(
         &self,
         record_type: &RecordType,
         keys: &RecordKeys,
         old: &Stored,
     ) -> Result<()> {
-        let indexes = self.index_changes(record_type, Some(&old.record), None).await?;
-        let change = RecordChange {
-            type_id: record_type.id,
-            key: keys.packed.clone(),
-            payload: Bytes::new(),
-            before: Before::Present as i32,
-            format: 0,
-        };
-        let size_bytes = keys.size_bytes(0, 0, old.further_parts);
-        self.change(Change::RecordDelete(change), size_bytes + indexes.size_bytes())?;
-        self.change_indexes(indexes);
-        for part in 0..=old.further_parts {
-            self.transaction.clear(&keys.part(part)?);
+        match self.is_referred_to(record_type) {
+            true => self.delete_with_children(record_type, keys, old).await,
+            false => self.replace_record(record_type, keys, Some(old), None).await,
         }
-        self.clear_pending(&keys.part(0)?);
-        Ok(())
     }
 
     /// Fires when the record of a key is written or deleted after this transaction. It becomes active with the commit.

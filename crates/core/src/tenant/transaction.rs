@@ -178,6 +178,15 @@ impl TenantTransaction {
 
     /// Notes a change, within the limits of a transaction, and returns its ordinal. `size_bytes` is what it makes the engine count, but for the log.
     pub(super) fn change(&self, change: Change, size_bytes: usize) -> Result<u16> {
+        let ordinals = self.changes(vec![(change, size_bytes)])?;
+        ordinals
+            .first()
+            .copied()
+            .ok_or_else(|| limit("the changes of a transaction", CHANGES_MAX + 1, CHANGES_MAX))
+    }
+
+    /// Notes several changes, or none of them where they pass a limit together.
+    pub(super) fn changes(&self, changes: Vec<(Change, usize)>) -> Result<Vec<u16>> {
         let mut state = self.lock();
         if state.is_finished {
             return Err(Error::new(
@@ -185,12 +194,14 @@ impl TenantTransaction {
                 "the transaction is over: use it inside its closure alone",
             ));
         }
-        let ordinal = state.changes.len();
-        if ordinal >= CHANGES_MAX {
-            return Err(limit("the changes of a transaction", ordinal + 1, CHANGES_MAX));
+        let begin = state.changes.len();
+        if begin + changes.len() > CHANGES_MAX {
+            return Err(limit("the changes of a transaction", begin + changes.len(), CHANGES_MAX));
         }
-        let logged = change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES;
-        let total = state.size_bytes.saturating_add(size_bytes).saturating_add(logged);
+        let size = |(change, size_bytes): &(Change, usize)| {
+            size_bytes.saturating_add(change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES)
+        };
+        let total = changes.iter().map(size).fold(state.size_bytes, usize::saturating_add);
         if total > WRITE_SIZE_BYTES_MAX {
             return Err(limit(
                 "the bytes that a transaction writes, with keys, log and index entries (spread the work over several transactions)",
@@ -198,9 +209,17 @@ impl TenantTransaction {
                 WRITE_SIZE_BYTES_MAX,
             ));
         }
+        let ordinals =
+            (begin..begin + changes.len()).map(u16::try_from).collect::<std::result::Result<_, _>>();
+        let ordinals = ordinals.map_err(|_| limit("the changes of a transaction", begin, CHANGES_MAX))?;
         state.size_bytes = total;
-        state.changes.push(change);
-        u16::try_from(ordinal).map_err(|_| limit("the changes of a transaction", ordinal, CHANGES_MAX))
+        state.changes.extend(changes.into_iter().map(|(change, _)| change));
+        Ok(ordinals)
+    }
+
+    /// Whether this transaction has changed anything so far.
+    pub(super) fn has_changes(&self) -> bool {
+        !self.lock().changes.is_empty()
     }
 
     pub(super) fn put_pending(&self, key: Bytes, frame: Bytes, ordinal: u16, stamped: Vec<Stamped>) {

@@ -77,6 +77,14 @@ impl IndexChanges {
         let stamped: usize = self.stamped.iter().map(Stamped::size_bytes).sum();
         written + stamped + self.checked_size_bytes
     }
+
+    /// The keys of the entries that are written. But for unique indexes, no two records have one in common.
+    pub(super) fn entry_keys(&self) -> impl Iterator<Item = &Bytes> {
+        self.writes.iter().filter_map(|write| match write {
+            Write::Set(key, _) => Some(key),
+            Write::Clear(_) | Write::Add { .. } => None,
+        })
+    }
 }
 
 impl TenantTransaction {
