@@ -12,7 +12,8 @@ use prost::Message;
 use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{Isolation, MutationType, RangeRequest, StreamingMode, Subspace, Versionstamp, key_after};
 
-use crate::change_log::{LogPosition, Logged, read_after};
+use crate::change_log::{LogPosition, Logged, read_after, stamped_key};
+use crate::database::mutation_code;
 use crate::error::{Code, Error, Result};
 use crate::key_space::behind;
 use crate::messages::{Before, Change, RawChange, ScanCursor, Space, read};
@@ -252,6 +253,17 @@ impl ConsistentScan {
                     }
                     continue;
                 }
+                Change::Atomic(change)
+                    if change.mutation == mutation_code(MutationType::SetVersionstampedKey) =>
+                {
+                    Found::Put {
+                        region: region_of(change).ok_or_else(unknown)?,
+                        key: stamped_key(&change.key, logged.position.stamp)?,
+                        value: change.value.clone(),
+                        version: None,
+                        before: Before::Unknown,
+                    }
+                }
                 Change::Atomic(change) => Found::Atomic {
                     region: region_of(change).ok_or_else(unknown)?,
                     key: change.key.clone(),
@@ -291,17 +303,37 @@ fn relative(region: Region, key: &Bytes) -> Result<Bytes> {
     match region {
         Region::Records(_) | Region::Raw => Ok(key.clone()),
         Region::Counters | Region::Sequences => {
-            let name = String::from_utf8(key.to_vec())
+            // A counter's shard stands behind a zero byte, which no name has.
+            let (name, shard) = match key.iter().position(|byte| *byte == 0) {
+                Some(place) => (key.slice(..place), Some(key.slice(place + 1..))),
+                None => (key.clone(), None),
+            };
+            let name = String::from_utf8(name.to_vec())
                 .map_err(|_| Error::new(Code::StoredDataInvalid, "a name in the change log is not UTF-8"))?;
-            Ok(tuple::pack(&[Element::String(name)])?)
+            let mut elements = vec![Element::String(name)];
+            if let Some(shard) = shard {
+                let shard = <[u8; 2]>::try_from(&shard[..]).map_err(|_| {
+                    Error::new(
+                        Code::StoredDataInvalid,
+                        "a counter's shard in the change log has not two bytes",
+                    )
+                })?;
+                elements.push(Element::Int(i64::from(u16::from_be_bytes(shard))));
+            }
+            Ok(tuple::pack(&elements)?)
         }
     }
 }
 
 /// The name that a key in the region stands for.
 fn name_of(relative: &[u8]) -> Result<Bytes> {
-    match tuple::unpack(relative)?.first() {
-        Some(Element::String(name)) => Ok(Bytes::copy_from_slice(name.as_bytes())),
+    match &tuple::unpack(relative)?[..] {
+        [Element::String(name)] => Ok(Bytes::copy_from_slice(name.as_bytes())),
+        // As the change log has it.
+        [Element::String(name), Element::Int(shard)] => {
+            let shard = u16::try_from(*shard).unwrap_or(u16::MAX).to_be_bytes();
+            Ok([name.as_bytes(), &[0], &shard].concat().into())
+        }
         _ => Err(Error::new(Code::StoredDataInvalid, "the key of a counter or sequence has no name")),
     }
 }

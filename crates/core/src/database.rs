@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::change_log;
 use crate::error::{Code, Error, Result, limit, shown};
+use crate::ids::Ids;
 use crate::key_space::{CATALOG_TENANT, KeySpace, TenantKeys, behind};
 use crate::limits::{NAME_SIZE_BYTES_MAX, TENANTS_PAGE_ROWS_MAX};
 use crate::messages::{
@@ -45,6 +46,7 @@ pub(crate) struct Inner {
     uuid: Uuid,
     secrets: Vec<Secret>,
     schemas: Mutex<BTreeMap<(Uuid, u32), Arc<Schema>>>,
+    pub(crate) ids: Ids,
     headers: Mutex<BTreeMap<u64, (Bytes, Arc<TenantHeader>)>>,
 }
 
@@ -181,6 +183,7 @@ impl Database {
             uuid,
             secrets: header.secrets,
             schemas: Mutex::default(),
+            ids: Ids::default(),
             headers: Mutex::default(),
         };
         Ok(Database { inner: Arc::new(inner) })

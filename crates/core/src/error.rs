@@ -105,6 +105,7 @@ codes! {
     JsonInvalid = 20_070, Invalid, "The text is not JSON that can be used";
     ImportMappingInvalid = 20_071, Invalid, "The import mapping is not valid";
     ImportRowInvalid = 20_072, Invalid, "The row cannot be imported";
+    IdempotencyKeyReused = 20_085, Refused, "The idempotency key belongs to another request";
     StoredDataInvalid = 20_090, Corrupt, "Stored bytes are not what they should be";
     JobNotFound = 20_100, NotFound, "The job does not exist";
     JobInvalid = 20_101, Invalid, "The job is not valid";

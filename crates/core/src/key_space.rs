@@ -213,6 +213,48 @@ impl TenantKeys {
         Ok(tuple::pack_with_versionstamp_after(&self.prefix, &elements)?)
     }
 
+    /// 5 0 key: what is kept of a transaction that takes effect once for this key of the caller's.
+    pub(crate) fn idempotency_record(&self, key: &[u8]) -> Result<Bytes> {
+        self.key(&[5.into(), 0.into(), Element::Bytes(Bytes::copy_from_slice(key))])
+    }
+
+    /// 5 1 time key: when it may go.
+    pub(crate) fn idempotency_expiry(&self, expires_us: i64, key: &[u8]) -> Result<Bytes> {
+        self.key(&[5.into(), 1.into(), expires_us.into(), Element::Bytes(Bytes::copy_from_slice(key))])
+    }
+
+    /// 5 1: what may go at a time.
+    pub(crate) fn idempotency_expiries(&self, until_us: i64) -> Result<KeyRange> {
+        let begin = self.key(&[5.into(), 1.into()])?;
+        let end = behind(&self.key(&[5.into(), 1.into(), until_us.into()])?, &[0xff]);
+        Ok(KeyRange::new(begin, end))
+    }
+
+    /// The time and the caller's key in a key of 5 1.
+    pub(crate) fn idempotency_expiry_of(&self, key: &[u8]) -> Result<Option<(i64, Bytes)>> {
+        Ok(match &tuple::unpack(&self.relative(key))?[..] {
+            [_, _, Element::Int(expires_us), Element::Bytes(key)] => Some((*expires_us, key.clone())),
+            _ => None,
+        })
+    }
+
+    /// A key of the tenant behind its prefix; nothing of a key that is not.
+    pub(crate) fn relative(&self, key: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(key.strip_prefix(&self.prefix[..]).unwrap_or_default())
+    }
+
+    /// 6 0 name shard: a part of a counter that is spread over several keys.
+    pub(crate) fn counter_shard(&self, name: &str, shard: u16) -> Result<Bytes> {
+        self.key(&[6.into(), 0.into(), name.into(), i64::from(shard).into()])
+    }
+
+    /// 6 0 name: a counter with all its parts.
+    pub(crate) fn counter_parts(&self, name: &str) -> Result<KeyRange> {
+        let begin = self.counter(name)?;
+        let end = behind(&begin, &[0xff]);
+        Ok(KeyRange::new(begin, end))
+    }
+
     /// 4 1 bucket: the entries of one part of the log.
     pub(crate) fn log(&self, bucket: u32) -> Result<Subspace> {
         Ok(Subspace::new(self.key(&[4.into(), 1.into(), bucket.into()])?))

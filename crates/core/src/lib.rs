@@ -44,6 +44,7 @@ mod defaults;
 mod delete_where;
 mod error;
 mod expression;
+mod ids;
 mod import;
 mod index_form;
 pub mod jobs;
@@ -80,7 +81,10 @@ pub use schema::{
     Column, Condition as IndexCondition, Index, IndexKind, MissingRule, OnDelete, RecordType, Reference,
     SchemaDefinition,
 };
-pub use tenant::{Condition, RawPage, RawRange, Tenant, TenantTransaction};
+pub use tenant::{
+    Condition, Idempotent, Priority, RawPage, RawRange, RunOptions, SequenceBlocks, Tenant, TenantReader,
+    TenantTransaction,
+};
 pub use text::{Language, Token, Tokenizer};
 pub use value::{
     Check, Constraints, DefaultValue, EnumValue, Field, FieldType, Name, NamedCheck, Pattern, Value,

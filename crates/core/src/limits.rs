@@ -1,5 +1,7 @@
 //! Every limit of the record layer, in one place. They are checked before an engine sees anything, and leave room under the engine's own.
 
+use std::time::Duration;
+
 /// The longest name of a schema, record type, field, index, tenant, counter or sequence, in bytes of UTF-8.
 pub const NAME_SIZE_BYTES_MAX: usize = 255;
 /// The most record types in a schema.
@@ -44,7 +46,7 @@ pub const SCHEMA_FILE_SIZE_BYTES_MAX: usize = 1_000_000;
 /// The payload of one record, in bytes.
 pub const RECORD_SIZE_BYTES_MAX: usize = 1_000_000;
 /// The least payload that is compressed, in bytes.
-pub const COMPRESSED_SIZE_BYTES_MIN: usize = 256;
+pub const COMPRESSED_SIZE_BYTES_MIN: usize = 512;
 /// What one key of a record holds of it, in bytes; the rest goes into further parts.
 pub const RECORD_PART_SIZE_BYTES: usize = 90_000;
 /// The packed columns of a primary key or of an index entry, in bytes: the engine's limit on keys less prefixes and room for both in one entry.
@@ -67,6 +69,29 @@ pub const RAW_VALUE_SIZE_BYTES_MAX: usize = tenantry_kv::limits::VALUE_SIZE_BYTE
 pub const GET_MANY_KEYS_MAX: usize = 1_000;
 /// The bytes of the records that are read together.
 pub const GET_MANY_SIZE_BYTES_MAX: usize = 32_000_000;
+
+/// The most parts that a counter is spread over.
+pub const COUNTER_SHARDS_MAX: u16 = 64;
+/// The most numbers of a sequence that are taken at a time.
+pub const SEQUENCE_BLOCK_MAX: usize = 1_000_000;
+/// How long the result of a transaction that takes effect once is kept, where the caller does not say.
+pub const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 3_600);
+/// The longest that it may be kept.
+pub const IDEMPOTENCY_RETENTION_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+/// An idempotency key, in bytes.
+pub const IDEMPOTENCY_KEY_SIZE_BYTES_MAX: usize = 255;
+/// A result that is kept for a repeat, in bytes.
+pub const IDEMPOTENCY_RESULT_SIZE_BYTES_MAX: usize = 90_000;
+/// How many records of expired idempotency keys are removed at a time.
+pub const IDEMPOTENCY_SWEEP_ROWS_MAX: usize = 100;
+/// The longest that a transaction may take with all its attempts.
+pub const TRANSACTION_DEADLINE_MAX: Duration = Duration::from_secs(3_600);
+/// The most tags of a transaction: FoundationDB's.
+pub const TRANSACTION_TAGS_MAX: usize = 5;
+/// The most hooks of a transaction.
+pub const TRANSACTION_HOOKS_MAX: usize = 100;
+/// How many conflicts an error names.
+pub const CONFLICTS_SHOWN_MAX: usize = 5;
 
 /// An expression, in bytes.
 pub const EXPRESSION_SIZE_BYTES_MAX: usize = 8_192;

@@ -112,6 +112,19 @@ pub(crate) struct TenantHeader {
     pub(crate) log_buckets: u32,
 }
 
+/// R 9 id 5 0 key: what is kept of a transaction that takes effect once.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct IdempotencyRecord {
+    /// The hash (BLAKE3) of what the request asked for.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) fingerprint: Vec<u8>,
+    /// In microseconds since 1970.
+    #[prost(int64, tag = "2")]
+    pub(crate) expires_us: i64,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) result: bytes::Bytes,
+}
+
 /// One entry of a tenant's change log: everything that one transaction changed. Its stamp is in its key.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct LogEntry {
@@ -184,7 +197,8 @@ pub(crate) enum Before {
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct RawChange {
-    /// Relative to the part of the tenant that `space` names; for the catalog, to the database's root.
+    /// Relative to the part of the tenant that `space` names; for the catalog, to the database's root. A counter's shard stands behind its name: a zero byte and two bytes,
+    /// big-endian. For SetVersionstampedKey, ten bytes in it are those of the entry's own stamp, at the place that its last four bytes name (little-endian), which are no part of it.
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) key: bytes::Bytes,
     /// The value, the operand, or the end of a range.

@@ -12,6 +12,8 @@
 
 use std::fmt;
 
+use crate::conflict_range::KeyRange;
+
 /// The result of an operation on an engine.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -219,12 +221,17 @@ impl fmt::Display for ErrorCode {
 pub struct Error {
     code: ErrorCode,
     detail: Option<Box<str>>,
+    conflicts: Option<Box<Conflicts>>,
 }
+
+/// The ranges that a transaction conflicted on.
+#[derive(Clone, Debug)]
+struct Conflicts(Vec<KeyRange>);
 
 impl Error {
     /// An error with a sentence that names what was wrong, the limit, and the way out.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Error {
-        Error { code, detail: Some(detail.into().into_boxed_str()) }
+        Error { code, detail: Some(detail.into().into_boxed_str()), conflicts: None }
     }
 
     /// The error's number.
@@ -245,6 +252,18 @@ impl Error {
     /// What was wrong in this very case, if more than the code is known.
     pub fn detail(&self) -> Option<&str> {
         self.detail.as_deref()
+    }
+
+    /// The same error with what the transaction conflicted on.
+    #[must_use]
+    pub fn with_conflicts(mut self, ranges: Vec<KeyRange>) -> Error {
+        self.conflicts = (!ranges.is_empty()).then(|| Box::new(Conflicts(ranges)));
+        self
+    }
+
+    /// What the transaction conflicted on, where the [runner](crate::runner) gave up after a conflict and the engine told: the ranges that it read and another one wrote into.
+    pub fn conflicts(&self) -> &[KeyRange] {
+        self.conflicts.as_ref().map_or(&[], |conflicts| &conflicts.0)
     }
 
     /// FoundationDB's predicate RETRYABLE: maybe committed or retryable and not committed.
@@ -278,7 +297,7 @@ impl Error {
 
 impl From<ErrorCode> for Error {
     fn from(code: ErrorCode) -> Error {
-        Error { code, detail: None }
+        Error { code, detail: None, conflicts: None }
     }
 }
 

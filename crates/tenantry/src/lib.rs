@@ -52,11 +52,11 @@ pub use pollster::block_on;
 pub use tenantry_core::{
     Applied, Check, Code, Condition, Constraints, Copier, CopyPhase, DatabaseState, DatabaseStatistics,
     DefaultValue, DeletedPage, Destination, EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field,
-    FieldMapping, FieldType, Filter, ImportMapping, ImportReport, ImportRow, Importer, Index, Kind, Language,
-    Name, NamedCheck, OnDelete, Order, Page, Pattern, PrimaryKey, Query, RawPage, RawRange, Record,
-    RecordType, RecordVersion, Reference, Rejection, Result, RowContents, Schema, SchemaDefinition, Tenant,
-    TenantInfo, TenantPage, TenantTransaction, Term, Token, Tokenizer, Value, Violation, field, limits,
-    parameter, parse_json, value,
+    FieldMapping, FieldType, Filter, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
+    Kind, Language, Name, NamedCheck, OnDelete, Order, Page, Pattern, PrimaryKey, Priority, Query, RawPage,
+    RawRange, Record, RecordType, RecordVersion, Reference, Rejection, Result, RowContents, RunOptions,
+    Schema, SchemaDefinition, SequenceBlocks, Tenant, TenantInfo, TenantPage, TenantReader,
+    TenantTransaction, Term, Token, Tokenizer, Value, Violation, field, limits, parameter, parse_json, value,
 };
 pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{

@@ -2,10 +2,11 @@
 
 mod reader;
 
+use bytes::Bytes;
 use prost::Message;
-use tenantry_kv::{MutationType, Transaction};
+use tenantry_kv::{MutationType, Transaction, Versionstamp};
 
-use crate::error::{Result, limit};
+use crate::error::{Code, Error, Result, limit};
 use crate::key_space::{KeySpace, TenantKeys};
 use crate::limits::{CHANGES_MAX, LOG_PART_SIZE_BYTES};
 use crate::messages::{Change, LogEntry, LogOperation, TenantHeader};
@@ -59,19 +60,36 @@ pub(crate) fn append(
     Ok(())
 }
 
+/// The key that a versionstamped key of an entry has become: the stamp of the entry stands at the place that the last four bytes name.
+pub(crate) fn stamped_key(logged: &[u8], stamp: Versionstamp) -> Result<Bytes> {
+    let damaged = || {
+        Error::new(
+            Code::StoredDataInvalid,
+            "a versionstamped key in the change log has no place for its stamp",
+        )
+    };
+    let (key, place) = logged.split_last_chunk::<4>().ok_or_else(damaged)?;
+    let place = u32::from_le_bytes(*place) as usize;
+    let mut key = key.to_vec();
+    let end = place.checked_add(stamp.as_bytes().len()).ok_or_else(damaged)?;
+    key.get_mut(place..end).ok_or_else(damaged)?.copy_from_slice(stamp.as_bytes());
+    Ok(key.into())
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use bytes::Bytes;
     use pollster::block_on;
     use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
     use tenantry_kv::{Isolation, RangeRequest};
 
     use super::*;
     use crate::key_space::CATALOG_TENANT;
-    use crate::messages::read;
-    use crate::{Database, PrimaryKey, Record, SchemaDefinition, Tenant};
+    use crate::messages::{RecordChange, Space, read};
+    use crate::record::frame;
+    use crate::{Database, PrimaryKey, RawRange, Record, SchemaDefinition, Tenant};
 
     const SCHEMA: &str =
         "name = \"s\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\", text = \"string\" }\n";
@@ -159,7 +177,7 @@ mod tests {
                 for number in 0..5 {
                     transaction.raw_set(&[round, number], &[round; 90_000])?;
                 }
-                Ok::<_, crate::Error>(())
+                Ok::<_, Error>(())
             }))
             .unwrap();
         }
@@ -177,5 +195,60 @@ mod tests {
         let found = entries(&keys, &tenant);
         // The schema, the tenant, and its end.
         assert_eq!(found.iter().map(|(_, entry)| entry.operations.len()).collect::<Vec<_>>(), [2, 3, 2]);
+    }
+
+    /// The log alone gives the keys with a stamp in them, the shards of a counter, and the payloads of records in both formats.
+    #[test]
+    fn an_entry_is_enough_to_do_it_again() {
+        let tenant = tenant();
+        let long = "lorem ipsum ".repeat(100);
+        for round in 0..3u8 {
+            let long = &long;
+            block_on(tenant.run(|transaction| async move {
+                transaction.raw_set(b"plain", &[round])?;
+                transaction.raw_set_versionstamped(b"q", b"/s", &[round])?;
+                transaction.raw_set_versionstamped(b"", b"", &[round])?;
+                transaction.add_to_sharded_counter("c", 5, 8)?;
+                let text = if round == 1 { "short" } else { long };
+                transaction.put("note", &note(i64::from(round), text)).await
+            }))
+            .unwrap();
+        }
+        let (mut rows, mut sum, mut texts) = (BTreeMap::new(), 0, Vec::new());
+        for (key, entry) in entries(&tenant.keys, &tenant) {
+            let stamp = Versionstamp::from_bytes(key[key.len() - 10..].try_into().unwrap());
+            for operation in entry.operations {
+                match operation.change.unwrap() {
+                    Change::Set(change) => drop(rows.insert(change.key, change.value)),
+                    Change::Atomic(change) if change.space == Space::Counters as i32 => {
+                        assert!(change.key.starts_with(b"c\0") && change.key.len() == 4);
+                        sum += i64::from_le_bytes(change.value[..].try_into().unwrap());
+                    }
+                    Change::Atomic(change) => {
+                        drop(rows.insert(stamped_key(&change.key, stamp).unwrap(), change.value));
+                    }
+                    Change::RecordPut(change) => {
+                        assert_eq!(change.format, if texts.len() == 1 { 0 } else { 2 });
+                        let payload = frame::logged_payload(&change).unwrap();
+                        let unknown = RecordChange { format: 9, ..change };
+                        let error = frame::logged_payload(&unknown).unwrap_err();
+                        assert_eq!(error.code(), Code::StoredDataInvalid);
+                        texts.push(payload);
+                    }
+                    other => unreachable!("{other:?}"),
+                }
+            }
+        }
+        let found = block_on(tenant.read_only(|reader| async move {
+            let page = reader.raw_range(&RawRange::all()).await?;
+            Ok::<_, Error>((page.rows, reader.counter("c").await?))
+        }));
+        assert_eq!(found.unwrap(), (rows.into_iter().collect::<Vec<_>>(), sum));
+        assert_eq!(sum, 15);
+        assert!(texts[0].ends_with(long.as_bytes()) && texts[1].ends_with(b"short"));
+        for damaged in [&b""[..], b"abc", b"0123456789\x01\0\0\0", b"0123456789\xff\xff\xff\xff"] {
+            let error = stamped_key(damaged, Versionstamp::from_bytes([0; 10])).unwrap_err();
+            assert_eq!(error.code(), Code::StoredDataInvalid, "{damaged:?}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::expression::{Expression, Filter};
 use crate::limits::{ORDER_COLUMNS_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
 use crate::record::Record;
 use crate::schema::RecordType;
-use crate::tenant::{Tenant, TenantTransaction};
+use crate::tenant::{Tenant, TenantReader, TenantTransaction};
 use crate::value::{FieldType, Value};
 
 /// What to look for.
@@ -176,6 +176,17 @@ impl Tenant {
     /// As [`TenantTransaction::query`].
     pub async fn query(&self, query: &Query) -> Result<Page> {
         self.read(|transaction| async move { transaction.query(query).await }).await
+    }
+}
+
+impl TenantReader {
+    /// As [`TenantTransaction::query`].
+    ///
+    /// # Errors
+    ///
+    /// Its own.
+    pub async fn query(&self, query: &Query) -> Result<Page> {
+        self.transaction().query(query).await
     }
 }
 

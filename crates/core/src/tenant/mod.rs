@@ -1,27 +1,38 @@
 //! A tenant, and transactions on it.
 
+mod conflicts;
 mod counters;
+mod hooks;
+mod idempotency;
 mod indexes;
 mod operations;
 mod raw;
+mod reader;
 mod records;
 mod references;
+mod run;
+mod sequence_blocks;
 mod transaction;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use tenantry_kv::runner::{Completed, Runner};
 use tenantry_kv::{EngineError, KvFuture, Transaction};
+use uuid::Uuid;
 
 use crate::database::{Database, Schema, TenantInfo};
 use crate::error::{Error, Result};
 use crate::key_space::TenantKeys;
 use crate::record::{PrimaryKey, Record};
+use run::start;
 
+pub use idempotency::Idempotent;
 pub use raw::{RawPage, RawRange};
+pub use reader::TenantReader;
 pub use records::Condition;
+pub use run::{Priority, RunOptions};
+pub use sequence_blocks::SequenceBlocks;
 pub use transaction::TenantTransaction;
 
 /// A tenant: a key space of its own, with records of its schema. Cheap to clone.
@@ -105,53 +116,6 @@ impl Tenant {
         self.run_completed(body).await.map(|completed| completed.value)
     }
 
-    /// As [`run`](Tenant::run), and tells the commit version and the number of attempts.
-    ///
-    /// # Errors
-    ///
-    /// As [`run`](Tenant::run).
-    pub async fn run_completed<T, E, F, Fut>(&self, body: F) -> Result<Completed<T>, E>
-    where
-        F: FnMut(TenantTransaction) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        E: From<Error> + From<tenantry_kv::Error> + EngineError,
-    {
-        self.run_prepared(&self.database.inner.runner, |_| Ok(()), body).await
-    }
-
-    /// As [`run_completed`](Tenant::run_completed), with another runner, and with options that `prepare` sets before anything is read.
-    pub(crate) async fn run_prepared<T, E, F, Fut>(
-        &self,
-        runner: &Runner,
-        prepare: impl Fn(&dyn Transaction) -> Result<()>,
-        body: F,
-    ) -> Result<Completed<T>, E>
-    where
-        F: FnMut(TenantTransaction) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-        E: From<Error> + From<tenantry_kv::Error> + EngineError,
-    {
-        // Each attempt's future makes the body's own once the transaction has begun: shared between them, never at the same time.
-        let body = Mutex::new(body);
-        runner
-            .run_completed(|transaction| {
-                let (body, tenant) = (&body, self.clone());
-                let prepared = prepare(&*transaction);
-                async move {
-                    prepared?;
-                    let running = TenantTransaction::begin(tenant, transaction, true).await?;
-                    let work = start(body, running.clone());
-                    let value = work.await;
-                    // First: what the body made of a header that is not the tenant's counts for nothing, errors included.
-                    running.check_header().await?;
-                    let value = value?;
-                    running.finish().await?;
-                    Ok(value)
-                }
-            })
-            .await
-    }
-
     /// Runs `body` for its reads alone: nothing it writes is committed.
     ///
     /// # Errors
@@ -177,6 +141,12 @@ impl Tenant {
                 }
             })
             .await
+    }
+
+    /// A new identifier: a UUID of version 7, greater than every one that this handle of the database gave before, and sorting by time with those of others.
+    pub fn new_id(&self) -> Uuid {
+        let inner = &self.database.inner;
+        inner.ids.next(&inner.env)
     }
 
     /// Writes a record that must not exist yet.
@@ -223,9 +193,4 @@ impl Tenant {
     pub async fn watch(&self) -> Result<KvFuture<()>> {
         self.run(|transaction| async move { transaction.watch() }).await
     }
-}
-
-fn start<F: FnMut(TenantTransaction) -> Fut, Fut>(body: &Mutex<F>, transaction: TenantTransaction) -> Fut {
-    let mut body = body.lock().unwrap_or_else(PoisonError::into_inner);
-    body(transaction)
 }

@@ -1,7 +1,7 @@
 //! The tenant's own key-value space.
 
 use bytes::Bytes;
-use tenantry_kv::{KvFuture, MutationType, RangeRequest};
+use tenantry_kv::{KeyRange, KvFuture, MutationType, RangeRequest, Versionstamp};
 
 use super::transaction::{TenantTransaction, write_size_bytes};
 use crate::database::mutation_code;
@@ -9,6 +9,18 @@ use crate::error::{Code, Error, Result, limit};
 use crate::key_space::behind;
 use crate::limits::{PAGE_ROWS_MAX, RAW_KEY_SIZE_BYTES_MAX, RAW_VALUE_SIZE_BYTES_MAX};
 use crate::messages::{Change, RawChange, Space};
+
+/// The stamp of a transaction, and two bytes that count.
+const STAMP_AND_ORDINAL_SIZE_BYTES: usize = 12;
+
+/// A key that gets the transaction's stamp at its end.
+pub(super) struct StampedKey {
+    /// Where it may come to lie.
+    range: KeyRange,
+    /// With the place of the stamp behind it.
+    pub(super) key: Bytes,
+    pub(super) value: Bytes,
+}
 
 /// A range of keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,6 +121,7 @@ impl TenantTransaction {
     pub fn raw_clear_range(&self, begin: &[u8], end: &[u8]) -> Result<()> {
         let (from, to) = (self.raw_bound(begin)?, self.raw_bound(end)?);
         check_order(begin, end)?;
+        self.check_no_stamped_key(&from, &to)?;
         self.change(
             Change::ClearRange(change(begin, end, Space::Raw)),
             write_size_bytes(from.len().max(to.len()), to.len()),
@@ -133,6 +146,61 @@ impl TenantTransaction {
         self.change(Change::Atomic(change), write_size_bytes(at.len(), operand.len()))?;
         self.transaction.atomic(mutation, &at, operand);
         Ok(())
+    }
+
+    /// Sets a key that holds the stamp of this transaction: `prefix`, the stamp (10 bytes), an ordinal (2 bytes, big-endian), `suffix`. Such keys sort in the order of the commits and, within a
+    /// transaction, in that of the calls. Returns the ordinal; the stamp is known with the commit: see [`versionstamp`](TenantTransaction::versionstamp).
+    ///
+    /// It is written at the end of the transaction, whose own reads do not see it.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_set`](TenantTransaction::raw_set).
+    pub fn raw_set_versionstamped(&self, prefix: &[u8], suffix: &[u8], value: &[u8]) -> Result<u16> {
+        let size_bytes = prefix.len() + STAMP_AND_ORDINAL_SIZE_BYTES + suffix.len();
+        if size_bytes > RAW_KEY_SIZE_BYTES_MAX {
+            return Err(limit("the bytes of a key, its stamp included", size_bytes, RAW_KEY_SIZE_BYTES_MAX));
+        }
+        check_value(value)?;
+        let begin = behind(&self.tenant.keys.raw()?, prefix);
+        // The ordinal is that of the change: the next one, and this transaction's alone.
+        let with_offset = |before: &[u8], ordinal: u16| {
+            let mut key = before.to_vec();
+            key.extend_from_slice(&[0; 10]);
+            key.extend_from_slice(&ordinal.to_be_bytes());
+            key.extend_from_slice(suffix);
+            key.extend_from_slice(&(before.len() as u32).to_le_bytes());
+            key
+        };
+        let size_bytes =
+            write_size_bytes(begin.len() + STAMP_AND_ORDINAL_SIZE_BYTES + suffix.len() + 4, value.len());
+        let ordinal = self.change_with(size_bytes, |ordinal| {
+            let mut logged = change(&with_offset(prefix, ordinal), value, Space::Raw);
+            logged.mutation = mutation_code(MutationType::SetVersionstampedKey);
+            Change::Atomic(logged)
+        })?;
+        let end = behind(&begin, &[0xff; 11]);
+        let key = with_offset(&begin, ordinal).into();
+        let value = Bytes::copy_from_slice(value);
+        self.lock().stamped_keys.push(StampedKey { range: KeyRange::new(begin, end), key, value });
+        Ok(ordinal)
+    }
+
+    /// The stamp that this transaction will have: to be asked for inside of it, and awaited after its commit.
+    pub fn versionstamp(&self) -> KvFuture<Versionstamp> {
+        self.transaction.versionstamp()
+    }
+
+    /// A stamped key is written at the end, so that it would outlive a clear behind it.
+    fn check_no_stamped_key(&self, begin: &Bytes, end: &Bytes) -> Result<()> {
+        let cleared = KeyRange::new(begin.clone(), end.clone());
+        match self.lock().stamped_keys.iter().any(|stamped| stamped.range.intersects(&cleared)) {
+            true => Err(Error::new(
+                Code::QueryInvalid,
+                "this transaction has set a key with its stamp in the range: clear the range before that, or in another transaction",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The rows of a range of the tenant's own space.

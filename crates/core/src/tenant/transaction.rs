@@ -10,7 +10,9 @@ use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{Isolation, KvFuture, MutationType, RangeBatch, RangeRequest, TransactionRef};
 
 use super::Tenant;
+use super::hooks::Hooks;
 use super::indexes::Stamped;
+use super::raw::StampedKey;
 use crate::change_log;
 use crate::database::{HeaderCheck, Schema, check_state, uuid_of};
 use crate::error::{Code, Error, Result, limit};
@@ -56,9 +58,39 @@ pub(super) struct State {
     /// Part 0 of the records that were written, which get their stamp at the end.
     pub(super) pending: BTreeMap<Bytes, Pending>,
     pub(super) changes: Vec<Change>,
+    /// Keys of the tenant's own space that get the transaction's stamp at the end.
+    pub(super) stamped_keys: Vec<StampedKey>,
+    pub(super) hooks: Hooks,
     size_bytes: usize,
     isolation: Isolation,
+    /// Whether something was written that the change log does not have.
+    has_bookkeeping: bool,
     is_finished: bool,
+}
+
+impl State {
+    fn check_open(&self) -> Result<()> {
+        match self.is_finished {
+            true => Err(Error::new(
+                Code::QueryInvalid,
+                "the transaction is over: use it inside its closure alone",
+            )),
+            false => Ok(()),
+        }
+    }
+
+    fn count(&mut self, size_bytes: usize) -> Result<()> {
+        let total = self.size_bytes.saturating_add(size_bytes);
+        if total > WRITE_SIZE_BYTES_MAX {
+            return Err(limit(
+                "the bytes that a transaction writes, with keys, log and index entries (spread the work over several transactions)",
+                total,
+                WRITE_SIZE_BYTES_MAX,
+            ));
+        }
+        self.size_bytes = total;
+        Ok(())
+    }
 }
 
 pub(super) struct Pending {
@@ -178,41 +210,41 @@ impl TenantTransaction {
 
     /// Notes a change, within the limits of a transaction, and returns its ordinal. `size_bytes` is what it makes the engine count, but for the log.
     pub(super) fn change(&self, change: Change, size_bytes: usize) -> Result<u16> {
-        let ordinals = self.changes(vec![(change, size_bytes)])?;
-        ordinals
-            .first()
-            .copied()
-            .ok_or_else(|| limit("the changes of a transaction", CHANGES_MAX + 1, CHANGES_MAX))
+        self.change_with(size_bytes, |_| change)
+    }
+
+    /// As [`change`](TenantTransaction::change), for a change that has its ordinal in it.
+    pub(super) fn change_with(&self, size_bytes: usize, change: impl FnOnce(u16) -> Change) -> Result<u16> {
+        let mut state = self.lock();
+        state.check_open()?;
+        let ordinal = state.changes.len();
+        if ordinal >= CHANGES_MAX {
+            return Err(limit("the changes of a transaction", ordinal + 1, CHANGES_MAX));
+        }
+        let number = u16::try_from(ordinal)
+            .map_err(|_| limit("the changes of a transaction", ordinal, CHANGES_MAX))?;
+        let change = change(number);
+        let logged = change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES;
+        state.count(size_bytes.saturating_add(logged))?;
+        state.changes.push(change);
+        Ok(number)
     }
 
     /// Notes several changes, or none of them where they pass a limit together.
     pub(super) fn changes(&self, changes: Vec<(Change, usize)>) -> Result<Vec<u16>> {
         let mut state = self.lock();
-        if state.is_finished {
-            return Err(Error::new(
-                Code::QueryInvalid,
-                "the transaction is over: use it inside its closure alone",
-            ));
-        }
+        state.check_open()?;
         let begin = state.changes.len();
         if begin + changes.len() > CHANGES_MAX {
             return Err(limit("the changes of a transaction", begin + changes.len(), CHANGES_MAX));
         }
-        let size = |(change, size_bytes): &(Change, usize)| {
-            size_bytes.saturating_add(change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES)
-        };
-        let total = changes.iter().map(size).fold(state.size_bytes, usize::saturating_add);
-        if total > WRITE_SIZE_BYTES_MAX {
-            return Err(limit(
-                "the bytes that a transaction writes, with keys, log and index entries (spread the work over several transactions)",
-                total,
-                WRITE_SIZE_BYTES_MAX,
-            ));
-        }
         let ordinals =
             (begin..begin + changes.len()).map(u16::try_from).collect::<std::result::Result<_, _>>();
         let ordinals = ordinals.map_err(|_| limit("the changes of a transaction", begin, CHANGES_MAX))?;
-        state.size_bytes = total;
+        let size = |(change, size_bytes): &(Change, usize)| {
+            size_bytes.saturating_add(change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES)
+        };
+        state.count(changes.iter().map(size).fold(0, usize::saturating_add))?;
         state.changes.extend(changes.into_iter().map(|(change, _)| change));
         Ok(ordinals)
     }
@@ -220,6 +252,30 @@ impl TenantTransaction {
     /// Whether this transaction has changed anything so far.
     pub(super) fn has_changes(&self) -> bool {
         !self.lock().changes.is_empty()
+    }
+
+    /// Counts what is written beside the change log.
+    pub(super) fn count_bookkeeping(&self, size_bytes: usize) -> Result<()> {
+        let mut state = self.lock();
+        state.check_open()?;
+        state.count(size_bytes)?;
+        state.has_bookkeeping = true;
+        Ok(())
+    }
+
+    /// How much of [`WRITE_SIZE_BYTES_MAX`] the writes so far take, with keys, log and index entries.
+    pub fn size_bytes(&self) -> usize {
+        self.lock().size_bytes
+    }
+
+    /// How much is left of it. A record takes about twice its stored size, its key several times, and its index entries.
+    pub fn size_bytes_left(&self) -> usize {
+        WRITE_SIZE_BYTES_MAX.saturating_sub(self.size_bytes())
+    }
+
+    /// How many more changes the transaction takes, of [`CHANGES_MAX`].
+    pub fn changes_left(&self) -> usize {
+        CHANGES_MAX.saturating_sub(self.lock().changes.len())
     }
 
     pub(super) fn put_pending(&self, key: Bytes, frame: Bytes, ordinal: u16, stamped: Vec<Stamped>) {
@@ -250,14 +306,15 @@ impl TenantTransaction {
 
     /// Issues what carries the transaction's stamp: the last step before the commit.
     pub(super) async fn finish(&self) -> Result<()> {
-        let (pending, changes) = {
+        let (pending, stamped_keys, changes) = {
             let mut state = self.lock();
             state.is_finished = true;
-            (std::mem::take(&mut state.pending), std::mem::take(&mut state.changes))
+            if state.changes.is_empty() && !state.has_bookkeeping {
+                return Ok(());
+            }
+            let pending = std::mem::take(&mut state.pending);
+            (pending, std::mem::take(&mut state.stamped_keys), std::mem::take(&mut state.changes))
         };
-        if changes.is_empty() {
-            return Ok(());
-        }
         let database_state = self.under_way().database_state.take();
         match database_state {
             Some(reading) => check_state(reading.await?)?,
@@ -273,6 +330,9 @@ impl TenantTransaction {
                 let key = tuple::pack_with_versionstamp_after(&entry.prefix, &[stamp])?;
                 self.transaction.atomic(MutationType::SetVersionstampedKey, &key, &entry.value);
             }
+        }
+        for StampedKey { key, value, .. } in &stamped_keys {
+            self.transaction.atomic(MutationType::SetVersionstampedKey, key, value);
         }
         let read_version = self.transaction.read_version().await?;
         let inner = &self.tenant.database.inner;

@@ -4,8 +4,10 @@ use std::future::Future;
 
 use super::Runner;
 use super::slot::{Nonce, Settled, SlotLease};
+use crate::conflict_range::ConflictReport;
 use crate::engine::{TransactionRef, Version};
-use crate::error::{EngineError, Error};
+use crate::error::{EngineError, Error, ErrorCode};
+use crate::options::TransactionOption;
 use crate::seeded_faults::{Fault, is_active};
 
 /// What became of an attempt.
@@ -22,6 +24,8 @@ pub(super) enum Outcome<T, E> {
 pub(super) struct Work<'a> {
     pub(super) runner: &'a Runner,
     pub(super) slot: Option<&'a SlotLease>,
+    /// Whether to ask the engine what a conflict was about.
+    pub(super) reports_conflicts: bool,
 }
 
 impl Work<'_> {
@@ -35,6 +39,11 @@ impl Work<'_> {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + EngineError,
     {
+        if self.reports_conflicts
+            && let Err(error) = transaction.set_option(TransactionOption::ReportConflictingKeys)
+        {
+            return Outcome::Failed(error.into());
+        }
         let value = match body(transaction.clone()).await {
             Ok(value) => value,
             Err(error) => {
@@ -52,7 +61,7 @@ impl Work<'_> {
             },
             None => None,
         };
-        let Err(error) = transaction.commit().await else {
+        let Err(mut error) = transaction.commit().await else {
             let version = transaction.committed_version().ok().filter(|version| *version >= 0);
             return Outcome::Committed { value, version };
         };
@@ -66,6 +75,11 @@ impl Work<'_> {
         if error.may_have_committed() && !may_run_again && transaction.has_writes() {
             // Nothing can tell what became of it, and running it again could apply it twice.
             return Outcome::Failed(error.into());
+        }
+        if self.reports_conflicts && error.code() == ErrorCode::NOT_COMMITTED {
+            // Before on_error, which forgets them. What cannot be told is left out.
+            let ranges = transaction.conflict_ranges(ConflictReport::Conflicting).await;
+            error = error.with_conflicts(ranges.unwrap_or_default());
         }
         match transaction.on_error(&error).await {
             Ok(()) => Outcome::Again { transaction: transaction.clone(), error },

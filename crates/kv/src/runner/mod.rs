@@ -123,8 +123,8 @@ impl Runner {
     /// # Errors
     ///
     /// - What `body` returned, unless [`EngineError::engine_error`] finds an engine error in it that asks for a retry.
-    /// - 10011 when the deadline has passed and 10010 when the attempts are used up, with the last error in the detail. The transaction
-    ///   has *not* taken effect.
+    /// - 10011 when the deadline has passed and 10010 when the attempts are used up, with the last error in the detail and, if that was a conflict, what it was
+    ///   about in [`Error::conflicts`]. The transaction has *not* taken effect.
     /// - 10012 when an attempt's outcome was unknown and could not be found out: its slot is gone, or the engine did not answer
     ///   within the deadline once more.
     /// - On an engine that otherwise knows every outcome, 1021 when it stopped in the middle of the commit.
@@ -158,7 +158,9 @@ impl Runner {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let work = Work { runner: self, slot: slot.as_ref() };
+            // The first attempt is seldom the last one.
+            let reports_conflicts = attempts > 1 || self.policy.attempts_max == 1;
+            let work = Work { runner: self, slot: slot.as_ref(), reports_conflicts };
             let error = match work.attempt(&transaction, &mut body).await {
                 Outcome::Committed { value, version } => return Ok(Completed { value, version, attempts }),
                 Outcome::Failed(error) => return Err(error),
@@ -214,11 +216,13 @@ impl Runner {
                 elapsed.as_millis(),
                 self.policy.deadline.as_millis()
             );
-            return Err(Error::new(ErrorCode::RETRY_DEADLINE_PASSED, detail));
+            let error = Error::new(ErrorCode::RETRY_DEADLINE_PASSED, detail);
+            return Err(error.with_conflicts(last.conflicts().to_vec()));
         }
         if attempts >= self.policy.attempts_max {
             let detail = format!("not committed after {attempts} attempts; the last one ended with: {last}");
-            return Err(Error::new(ErrorCode::RETRY_BUDGET_EXHAUSTED, detail));
+            let error = Error::new(ErrorCode::RETRY_BUDGET_EXHAUSTED, detail);
+            return Err(error.with_conflicts(last.conflicts().to_vec()));
         }
         Ok(())
     }

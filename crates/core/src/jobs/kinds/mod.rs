@@ -1,6 +1,8 @@
 //! The kinds of jobs that come with the library. A new one has a file here, or where its work belongs, and a line in [`all`].
 
 mod count;
+mod delete_where;
+mod forget_results;
 mod rewrite;
 
 use std::sync::Arc;
@@ -11,11 +13,13 @@ use super::kind::JobKind;
 use crate::error::{Code, Error, Result};
 
 pub use count::Count;
+pub use delete_where::DeleteWhere;
+pub use forget_results::ForgetResults;
 pub use rewrite::Rewrite;
 
 /// Every kind, in one place.
 pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(Count), Arc::new(Rewrite)]
+    vec![Arc::new(Count), Arc::new(DeleteWhere), Arc::new(ForgetResults), Arc::new(Rewrite)]
 }
 
 /// The record type that the parameters name.
