@@ -77,6 +77,13 @@ pub(crate) enum Command {
     /// The database as a whole: read-only, writable
     #[command(subcommand)]
     Database(DatabaseCommand),
+    /// Jobs, the work that takes longer than a transaction: list, show, watch, cancel, run
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Count the records of a type, exactly, at one version
+    Count(JobArguments),
+    /// Write again the records of a type that are stored in an older form
+    Rewrite(JobArguments),
     /// Copy a read-only database into an empty one, on whatever engine
     Copy(CopyArguments),
 }
@@ -117,6 +124,64 @@ pub(crate) struct CopyArguments {
     /// The database to copy to, which is empty
     #[arg(long, value_name = "URL")]
     pub(crate) to: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobsCommand {
+    /// Print the jobs, the newest first
+    List {
+        /// Those of a tenant alone
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Those in a state alone: waiting, running, done, failed, cancelled
+        #[arg(long)]
+        state: Option<String>,
+        /// The most jobs to print
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        limit: u32,
+        /// Begin behind this job
+        #[arg(long, value_name = "ID")]
+        after: Option<String>,
+    },
+    /// Print all that is known of a job
+    Show {
+        /// The job's id
+        id: String,
+    },
+    /// Print how a job gets on, until it has ended
+    Watch {
+        /// The job's id
+        id: String,
+    },
+    /// Let a job end: at once, or at its next step if a worker has it
+    Cancel {
+        /// The job's id
+        id: String,
+    },
+    /// Work on jobs
+    Run {
+        /// End when every job has ended, instead of waiting for more
+        #[arg(long)]
+        until_idle: bool,
+        /// How long others leave a job alone after this worker's last sign of life, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+        lease: u32,
+        /// How long to wait after each step, in milliseconds, to leave more to others
+        #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=60_000))]
+        pause: u32,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct JobArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// Leave the work to "tenantry jobs run"
+    #[arg(long)]
+    pub(crate) background: bool,
 }
 
 #[derive(Debug, Subcommand)]

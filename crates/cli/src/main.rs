@@ -56,6 +56,9 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Kv(arguments) => commands::kv::run(arguments, target, printer).await,
         Command::Database(command) => commands::database::run(command, target, printer).await,
         Command::Copy(arguments) => commands::database::copy(arguments, target, printer).await,
+        Command::Jobs(command) => commands::jobs::run(command, target, printer).await,
+        Command::Count(arguments) => commands::jobs::count_records(arguments, target, printer).await,
+        Command::Rewrite(arguments) => commands::jobs::rewrite(arguments, target, printer).await,
         Command::Status => commands::status::run(target, printer).await,
     }
 }

@@ -5,7 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value as Json, json};
-use tenantry::{Error, Kind};
+use tenantry::jobs::JobFailure;
+use tenantry::{Code, Error, Kind};
 
 /// How a command ended. `docs/cli.md` has the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(crate) enum Exit {
 #[derive(Debug)]
 pub(crate) enum Failure {
     Database(Error),
+    /// The error that a job ended with.
+    Job(JobFailure),
     /// A file, or standard output.
     Io(String, io::Error),
     /// Words that make no sense together.
@@ -47,6 +50,14 @@ impl Failure {
                 Kind::Refused | Kind::Invalid | Kind::Limit => Exit::Refused,
                 _ => Exit::Failed,
             },
+            Failure::Job(error) => {
+                // As if the command had met the error itself.
+                match Code::ALL.iter().find(|code| code.number() == error.number).map(|code| code.kind()) {
+                    Some(Kind::NotFound) => Exit::NotFound,
+                    Some(Kind::Refused | Kind::Invalid | Kind::Limit) => Exit::Refused,
+                    _ => Exit::Failed,
+                }
+            }
             Failure::Io(..) => Exit::Failed,
             Failure::Usage(_) => Exit::Usage,
             Failure::NotFound(_) => Exit::NotFound,
@@ -57,6 +68,7 @@ impl Failure {
     fn to_json(&self) -> Json {
         let (code, tag) = match self {
             Failure::Database(error) => (error.number(), error.tag()),
+            Failure::Job(error) => (error.number, &*error.tag),
             Failure::Io(..) => (0, "FileUnusable"),
             Failure::Usage(_) => (0, "Usage"),
             Failure::NotFound(_) => (0, "NotFound"),
@@ -91,6 +103,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Database(error) => write!(formatter, "{error}"),
+            Failure::Job(error) => formatter.write_str(&error.message),
             Failure::Io(what, error) => write!(formatter, "{what}: {error}"),
             Failure::Usage(what) | Failure::NotFound(what) => formatter.write_str(what),
             Failure::Closed => formatter.write_str("standard output is closed"),

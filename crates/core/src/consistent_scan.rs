@@ -349,3 +349,237 @@ fn prefix_of(transaction: &TenantTransaction, region: Region) -> Result<(Bytes, 
     };
     Ok((subspace.prefix().clone(), subspace.keys()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use pollster::block_on;
+    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+
+    use super::*;
+    use crate::query::Query;
+    use crate::{Database, PrimaryKey, RawRange, Record, SchemaDefinition, Tenant, wire};
+
+    const SCHEMA: &str = r#"
+        name = "s"
+        [types.note]
+        primary_key = ["id"]
+        fields = { id = "int", text = "string" }
+        [types.pair]
+        primary_key = ["left", "right"]
+        fields = { left = "string", right = "int" }
+    "#;
+    const NOTES: Region = Region::Records(1);
+    const PAIRS: Region = Region::Records(2);
+    const NAMES: [&str; 4] = ["a", "aa", "b", "é"];
+
+    /// What a key has: a value, and for a record its version.
+    type State = BTreeMap<(Region, Bytes), (Bytes, Option<RecordVersion>)>;
+
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn key(&mut self) -> Vec<u8> {
+            (0..self.below(3)).map(|_| [0, b'a', b'b', 0xff][self.below(4) as usize]).collect()
+        }
+    }
+
+    /// Text that cannot be compressed by much.
+    fn noise(seed: u64, size: usize) -> String {
+        let mut random = Random(seed);
+        (0..size).map(|_| char::from(b' ' + random.below(94) as u8)).collect()
+    }
+
+    fn tenant() -> Tenant {
+        let env = manual_env();
+        let database =
+            block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+        block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
+        block_on(database.create_tenant("acme", "s")).unwrap()
+    }
+
+    /// One transaction with a few changes of any kind. `sequences` is what the numbers are after it.
+    fn write(tenant: &Tenant, random: &mut Random, sequences: &mut BTreeMap<&'static str, i64>) {
+        let choices: Vec<(u64, u64, Vec<u8>, Vec<u8>)> = (0..=random.below(4))
+            .map(|_| (random.below(11), random.below(60), random.key(), random.key()))
+            .collect();
+        let text_size = [5, 3_000, 60_000, 250_000][random.below(4) as usize];
+        let choices = &choices;
+        let numbers = block_on(tenant.run(|transaction| async move {
+            let mut numbers = Vec::new();
+            for (choice, number, key, other) in choices {
+                let id = *number as i64;
+                let name = NAMES[(*number % 4) as usize];
+                let left = format!("{}", number % 5);
+                match choice {
+                    0 | 1 => {
+                        let text = noise(*number, text_size * (*number as usize % 2) + 1);
+                        transaction.put("note", &Record::new().with("id", id).with("text", text)).await?;
+                    }
+                    2 => drop(transaction.delete("note", &PrimaryKey::of(id)).await?),
+                    3 => {
+                        transaction.put("pair", &Record::new().with("left", left).with("right", id)).await?;
+                    }
+                    4 => {
+                        let key = PrimaryKey { values: vec![left.into(), id.into()] };
+                        transaction.delete("pair", &key).await?;
+                    }
+                    5 => transaction.raw_set(key, other)?,
+                    6 => transaction.raw_clear(key)?,
+                    7 => transaction.raw_clear_range(key.min(other), key.max(other))?,
+                    8 => {
+                        let operations = [MutationType::Add, MutationType::Min, MutationType::AppendIfFits];
+                        transaction.raw_atomic(operations[*number as usize % 3], key, &[*number as u8])?;
+                    }
+                    9 => transaction.add_to_counter(name, id - 30)?,
+                    _ => numbers.push((name, transaction.next_in_sequence(name).await?)),
+                }
+            }
+            Ok::<_, Error>(numbers)
+        }))
+        .unwrap();
+        sequences.extend(numbers);
+    }
+
+    /// All of a tenant, by other ways than a scan.
+    fn state(tenant: &Tenant, sequences: &BTreeMap<&'static str, i64>) -> State {
+        let mut state = State::new();
+        for (name, region) in [("note", NOTES), ("pair", PAIRS)] {
+            let records = block_on(tenant.query(&Query::of(name).rows_max(10_000))).unwrap();
+            assert!(records.next.is_none());
+            let schema = block_on(tenant.schema()).unwrap();
+            let record_type = schema.definition.record_type(name).unwrap();
+            for record in records.records {
+                let key = record.elements(&record_type.primary_key, record_type).unwrap();
+                let payload = wire::encode(&record.values, &record_type.fields, &record.unknown).unwrap();
+                let key = crate::key_form::pack(&key).unwrap();
+                state.insert((region, key), (payload.into(), record.version));
+            }
+        }
+        let raw = block_on(tenant.read(|transaction| async move {
+            transaction.raw_range(&RawRange::all().rows_max(10_000)).await
+        }))
+        .unwrap();
+        state.extend(raw.rows.into_iter().map(|(key, value)| ((Region::Raw, key), (value, None))));
+        for name in NAMES {
+            let name_bytes = Bytes::copy_from_slice(name.as_bytes());
+            let stored = block_on(tenant.read(|transaction| async move {
+                let key = transaction.tenant().keys.counter(name)?;
+                Ok::<_, Error>(transaction.get_key(&key, Isolation::Snapshot).await?)
+            }))
+            .unwrap();
+            if let Some(stored) = stored {
+                state.insert((Region::Counters, name_bytes.clone()), (stored, None));
+            }
+            if let Some(number) = sequences.get(name) {
+                let value = Bytes::copy_from_slice(&number.to_le_bytes());
+                state.insert((Region::Sequences, name_bytes), (value, None));
+            }
+        }
+        state
+    }
+
+    fn apply(found: &mut State, changes: Vec<Found>) {
+        for change in changes {
+            match change {
+                Found::Put { region, key, value, version, before } => {
+                    let old = found.insert((region, key), (value, version));
+                    assert!(matches!(region, Region::Records(_)) || version.is_none());
+                    assert!(before == Before::Unknown || (before == Before::Present) == old.is_some());
+                }
+                Found::Delete { region, key } => {
+                    let old = found.remove(&(region, key));
+                    assert!(old.is_some() || region == Region::Raw);
+                }
+                Found::DeleteRange { begin, end } => {
+                    found.retain(|(region, key), _| *region != Region::Raw || *key < begin || *key >= end);
+                }
+                Found::Atomic { region, key, mutation, operand } => {
+                    let place = (region, key);
+                    let old = found.get(&place).map(|(value, _)| value);
+                    match mutation.apply(old, &operand) {
+                        Some(value) => drop(found.insert(place, (value, None))),
+                        None => drop(found.remove(&place)),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Random writers between the steps: after each step that has read a chunk, what was found is what the tenant has of that part; at the end, of all.
+    #[test]
+    fn what_is_found_is_the_state_at_the_version_of_the_last_step() {
+        let (mut steps, mut of_the_log_alone) = (0, 0);
+        for seed in 1..=20 {
+            let mut random = Random(seed);
+            let tenant = tenant();
+            let mut sequences = BTreeMap::new();
+            for _ in 0..80 {
+                write(&tenant, &mut random, &mut sequences);
+            }
+            let mut regions = vec![NOTES, PAIRS, Region::Raw, Region::Counters, Region::Sequences];
+            regions.rotate_left(random.below(5) as usize);
+            let (mut found, mut cursor) = (State::new(), Bytes::new());
+            loop {
+                let rows_max = 1 + random.below(8) as usize;
+                let (regions, cursor_of) = (&regions, &cursor);
+                let page = block_on(tenant.read(|transaction| async move {
+                    ConsistentScan::new(regions.clone(), cursor_of)?.step(&transaction, rows_max).await
+                }))
+                .unwrap();
+                let version = page.version;
+                apply(&mut found, page.changes);
+                steps += 1;
+                let now = state(&tenant, &sequences);
+                match page.next {
+                    NextStep::More(next) => cursor = next,
+                    NextStep::Done => {
+                        assert_eq!(found, now, "seed {seed}");
+                        break;
+                    }
+                    NextStep::Restart => unreachable!("nothing moved"),
+                }
+                let scan = ConsistentScan::new(regions.clone(), &cursor).unwrap();
+                if scan.applied.unwrap().stamp.version() == version {
+                    let has_read = |(region, key): &(Region, Bytes)| {
+                        scan.has_read(*region, &relative(*region, key).unwrap())
+                    };
+                    let part: State = now.into_iter().filter(|(place, _)| has_read(place)).collect();
+                    assert_eq!(found, part, "seed {seed}");
+                } else {
+                    of_the_log_alone += 1;
+                }
+                for _ in 0..random.below(6) {
+                    write(&tenant, &mut random, &mut sequences);
+                }
+            }
+        }
+        assert!(steps > 200 && of_the_log_alone > 20, "{steps} steps, {of_the_log_alone} of the log alone");
+    }
+
+    #[test]
+    fn a_scan_of_a_tenant_that_moved_begins_anew() {
+        let tenant = tenant();
+        for id in 0..20 {
+            block_on(tenant.put("note", &Record::new().with("id", id).with("text", "t"))).unwrap();
+        }
+        let cursor = ScanCursor { incarnation: 7, stamp: vec![0; 10], ..ScanCursor::default() };
+        let scan = ConsistentScan::new(vec![NOTES], &cursor.encode_to_vec()).unwrap();
+        let scan = &scan;
+        let page =
+            block_on(tenant.read(|transaction| async move { scan.clone().step(&transaction, 5).await }))
+                .unwrap();
+        assert_eq!((page.next, page.changes), (NextStep::Restart, Vec::new()));
+        for damaged in [&[0xff, 0xff][..], &[0x08, 1]] {
+            let error = ConsistentScan::new(vec![NOTES], damaged).unwrap_err();
+            assert_eq!(error.code(), Code::StoredDataInvalid);
+        }
+    }
+}

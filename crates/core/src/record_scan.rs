@@ -17,6 +17,8 @@ pub(crate) struct StoredRecord {
     pub(crate) key: Bytes,
     /// When it was written.
     pub(crate) version: RecordVersion,
+    /// What held the payload.
+    pub(crate) format: Format,
     /// The payload, put together from all parts.
     pub(crate) payload: Bytes,
 }
@@ -66,7 +68,7 @@ impl Open {
             Format::Plain => self.packed.into(),
             format => format.payload(&self.packed)?.into_owned().into(),
         };
-        Ok(StoredRecord { key: self.key, version: self.version, payload })
+        Ok(StoredRecord { key: self.key, version: self.version, format: self.format, payload })
     }
 }
 

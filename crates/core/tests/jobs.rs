@@ -18,7 +18,7 @@ use tenantry_core::jobs::{
     Worked, Worker,
 };
 use tenantry_core::limits::{JOB_FAILURES_MAX, JOB_PARAMETERS_SIZE_BYTES_MAX};
-use tenantry_core::{Code, Database, Error, SchemaDefinition, Tenant};
+use tenantry_core::{Code, Copier, CopyPhase, Database, Error, SchemaDefinition, Tenant};
 use tenantry_kv::MutationType;
 use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
 
@@ -613,4 +613,38 @@ fn records_in_their_present_form_are_left_alone() {
     assert_eq!(version(7), before);
     let wrong = block_on(world.database.create_job(&Rewrite, Some(&tenant), &json!({}))).unwrap_err();
     assert_eq!(wrong.code(), Code::JobInvalid);
+}
+
+/// A job that was begun in one engine is finished in the other. A count begins anew there: the versions of one engine say nothing in the other.
+#[test]
+fn a_copy_takes_the_jobs_along() {
+    let world = World::new();
+    let tenant = world.tenant("acme");
+    for id in 0..300 {
+        block_on(tenant.put("note", &note(id, "old"))).unwrap();
+    }
+    let id = world.create(&tenant, "a", 5);
+    let count =
+        block_on(world.database.create_job(&Count, Some(&tenant), &Count::parameters("note"))).unwrap();
+    let mut worker = world.worker();
+    while [id, count].iter().any(|id| world.job(*id).steps == 0) {
+        worked(&mut worker);
+        // Whoever holds the one for good lets go of it.
+        worker = world.worker();
+    }
+    let begun = world.job(count).steps;
+    block_on(world.database.set_read_only("it moves")).unwrap();
+    let (env, clock) = manual_env_with_clock();
+    let engine = Arc::new(ReferenceEngine::new(env.clone()));
+    let mut copier = block_on(Copier::begin(&world.database, engine.clone(), env.clone(), "copy")).unwrap();
+    while block_on(copier.step()).unwrap() != CopyPhase::Done {}
+    let copy = block_on(Database::open(engine, env, "copy")).unwrap();
+    clock.advance(Duration::from_secs(60));
+    let mut worker = Worker::new(&copy, JobKinds::standard().with(world.steps.clone()));
+    block_on(worker.run_until_idle()).unwrap();
+    let there = block_on(copy.tenant("acme")).unwrap();
+    let (job, counted) = (block_on(copy.job(id)).unwrap(), block_on(copy.job(count)).unwrap());
+    assert_eq!((job.state, job.steps, world.effects(&there, "a")), (JobState::Done, 5, 5));
+    assert_eq!((counted.state, &counted.result.unwrap()["count"]), (JobState::Done, &json!(300)));
+    assert!(counted.steps > begun + 1, "{} steps, {begun} before", counted.steps);
 }

@@ -49,6 +49,7 @@ mod options;
 
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
+pub use tenantry_core::jobs;
 pub use tenantry_core::{
     Applied, Check, Code, Condition, Constraints, Copier, CopyPhase, DatabaseState, DatabaseStatistics,
     DefaultValue, DeletedPage, Destination, EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field,

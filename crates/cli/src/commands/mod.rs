@@ -3,6 +3,7 @@
 pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod import;
+pub(crate) mod jobs;
 pub(crate) mod kv;
 pub(crate) mod records;
 pub(crate) mod schema;

@@ -152,3 +152,100 @@ fn place(elements: &[Element]) -> Result<(LogPosition, u16)> {
         _ => Err(Error::new(Code::StoredDataInvalid, "a key of the change log has no incarnation and stamp")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use pollster::block_on;
+    use prost::Message;
+    use tenantry_kv::MutationType;
+    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+
+    use super::*;
+    use crate::limits::LOG_PART_SIZE_BYTES;
+    use crate::{Database, SchemaDefinition, Tenant};
+
+    fn tenant() -> Tenant {
+        let env = manual_env();
+        let database =
+            block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+        let schema = "name = \"s\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\" }\n";
+        block_on(database.apply_schema(&SchemaDefinition::from_toml(schema).unwrap())).unwrap();
+        block_on(database.create_tenant("acme", "s")).unwrap()
+    }
+
+    /// Writes an entry as the log's writer does, but into a bucket, with `size_bytes` in the name of its actor, and returns nothing but its wall time as its mark.
+    fn append(tenant: &Tenant, bucket: u32, mark: i64, size_bytes: usize) {
+        let transaction = tenant.database.engine().begin().unwrap();
+        let actor = "x".repeat(size_bytes);
+        let entry = LogEntry { format: FORMAT, wall_us: mark, actor, ..LogEntry::default() };
+        for (part, bytes) in (0..).zip(entry.encode_to_vec().chunks(LOG_PART_SIZE_BYTES)) {
+            let key = tenant.keys.log_entry(bucket, 1, part).unwrap();
+            transaction.atomic(MutationType::SetVersionstampedKey, &key, bytes);
+        }
+        block_on(transaction.commit()).unwrap();
+    }
+
+    fn page(tenant: &Tenant, buckets: u32, after: LogPosition, size_bytes_max: usize) -> Result<LogPage> {
+        let transaction = tenant.database.engine().begin().unwrap();
+        block_on(read_after(&*transaction, &tenant.keys, buckets, after, size_bytes_max))
+    }
+
+    #[test]
+    fn entries_come_whole_and_in_the_order_of_the_commits_whatever_their_bucket_and_the_page() {
+        let tenant = tenant();
+        let buckets = 3;
+        for mark in 0..40_u32 {
+            let size_bytes = if mark % 7 == 0 { 200_000 } else { 10 };
+            append(&tenant, (mark * mark) % buckets, i64::from(mark), size_bytes);
+        }
+        let begin = LogPosition::at_version(0, 0);
+        for size_bytes_max in [1, 100, 90_000, 250_000, 10_000_000] {
+            let (mut after, mut marks, mut pages) = (begin, Vec::new(), 0);
+            loop {
+                let page = page(&tenant, buckets, after, size_bytes_max).unwrap();
+                marks.extend(page.entries.iter().map(|logged| logged.entry.wall_us));
+                pages += 1;
+                if page.is_at_end {
+                    break;
+                }
+                // None is empty, so that whoever goes on comes to an end.
+                after = page.entries.last().unwrap().position;
+            }
+            assert_eq!(marks, (0..40).collect::<Vec<i64>>(), "{size_bytes_max}");
+            assert_eq!(pages == 1, size_bytes_max == 10_000_000, "{size_bytes_max}: {pages}");
+        }
+    }
+
+    #[test]
+    fn what_is_committed_at_a_version_is_before_it() {
+        let tenant = tenant();
+        append(&tenant, 0, 1, 10);
+        let first = page(&tenant, 1, LogPosition::at_version(0, 0), 1).unwrap().entries[0].position;
+        append(&tenant, 0, 2, 10);
+        let behind = page(&tenant, 1, LogPosition::at_version(1, first.stamp.version()), 1_000).unwrap();
+        assert_eq!(behind.entries.iter().map(|logged| logged.entry.wall_us).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            page(&tenant, 1, LogPosition::at_version(1, i64::MAX), 1).unwrap(),
+            LogPage { entries: Vec::new(), is_at_end: true }
+        );
+    }
+
+    #[test]
+    fn a_log_with_holes_is_found_out() {
+        let tenant = tenant();
+        append(&tenant, 0, 1, 200_000);
+        let log = tenant.keys.log(0).unwrap().tuples();
+        let transaction = tenant.database.engine().begin().unwrap();
+        // The part in the middle of three.
+        let mut request = RangeRequest::new(log.begin, log.end);
+        let first = block_on(transaction.get_range(&request, Isolation::Snapshot)).unwrap();
+        request = request.after(&first).unwrap();
+        let second = block_on(transaction.get_range(&request, Isolation::Snapshot)).unwrap();
+        transaction.clear(&second.rows[0].key);
+        block_on(transaction.commit()).unwrap();
+        let error = page(&tenant, 1, LogPosition::at_version(0, 0), 1).unwrap_err();
+        assert_eq!(error.code(), Code::StoredDataInvalid);
+    }
+}

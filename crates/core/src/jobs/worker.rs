@@ -16,7 +16,9 @@ use super::step::{self, Held, Stepped, Stepper};
 use super::store::{Change, Reading, StoredJob};
 use crate::database::{Database, new_uuid};
 use crate::error::{Code, Error, Result};
-use crate::limits::{JOB_FAILURES_MAX, JOB_LEASE_MS_DEFAULT, JOB_STEP_SIZE_MAX, JOB_TURN_STEPS_MAX};
+use crate::limits::{
+    JOB_FAILURES_MAX, JOB_LEASE_MS_DEFAULT, JOB_STEP_SIZE_MAX, JOB_TURN_STEPS_MAX, JOBS_ENDED_MAX,
+};
 use crate::messages::JobStateKind;
 
 /// How long a worker keeps a job before it looks for the next.
@@ -305,6 +307,6 @@ impl Worker {
 
     /// Removes what is kept for too long. Where that fails, whoever ends the next job does it.
     async fn tidy(&self) {
-        let _ = retention::trim(&self.database.inner).await;
+        let _ = retention::trim(&self.database.inner, JOBS_ENDED_MAX).await;
     }
 }

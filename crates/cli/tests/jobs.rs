@@ -1,0 +1,152 @@
+//! Jobs on the command line: a process that is killed in the middle of one, and another that goes on.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+/// Six steps of a hundred records and more.
+const RECORDS: usize = 1_500;
+
+struct Cli {
+    directory: TempDir,
+}
+
+impl Cli {
+    /// With a tenant that has some records.
+    fn with_films() -> Cli {
+        let cli = Cli { directory: tempfile::tempdir().unwrap() };
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/films.toml");
+        cli.json(&["schema", "apply", schema.to_str().unwrap()]);
+        cli.json(&["tenant", "create", "acme", "--schema", "films"]);
+        let rows: String = (0..RECORDS)
+            .map(|number| format!("{{\"title\":\"Film {number}\",\"released\":\"2000-01-01\"}}\n"))
+            .collect();
+        let file = cli.directory.path().join("films.jsonl");
+        std::fs::write(&file, rows).unwrap();
+        assert_eq!(
+            cli.json(&["import", "acme", "film", file.to_str().unwrap()])["rows_imported"],
+            json!(RECORDS)
+        );
+        cli
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin("tenantry"));
+        let url = format!("file:{}", self.directory.path().join("db").display());
+        command.env("TENANTRY_DB", url).env("NO_COLOR", "1").args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output().unwrap();
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{arguments:?}");
+        output
+    }
+
+    fn text(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The last document that a command prints with --json.
+    fn json(&self, arguments: &[&str]) -> Json {
+        let text = self.text(&[&["--json"], arguments].concat());
+        serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap()
+    }
+
+    /// The exit code of a command, and the tag of its error.
+    fn refused(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.run(&[&["--json"], arguments].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let document: Json =
+            serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_default();
+        (output.status.code().unwrap(), document["error"]["tag"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+#[test]
+fn a_job_of_a_process_that_was_killed_is_finished_by_another() {
+    let cli = Cli::with_films();
+    let id = cli.json(&["count", "acme", "film", "--background"])["id"].as_str().unwrap().to_owned();
+    let mut killed = cli
+        .command(&["--json", "jobs", "run", "--pause", "60000", "--lease", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first step is done, and it waits a minute before the second.
+    let mut line = String::new();
+    BufReader::new(killed.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let step: Json = serde_json::from_str(&line).unwrap();
+    assert_eq!((&step["id"], &step["steps"]), (&json!(id), &json!(1)));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+
+    let left = cli.json(&["jobs", "show", &id]);
+    assert_eq!((&left["state"], &left["steps"], &left["token"]), (&json!("running"), &json!(1), &json!(1)));
+    let done = left["done"].as_u64().unwrap();
+    assert!(0 < done && done < RECORDS as u64, "{left}");
+    let finished = cli.json(&["jobs", "run", "--until-idle"]);
+    assert_eq!((&finished["done"], &finished["failed"]), (&json!(1), &json!(0)));
+    let job = cli.json(&["jobs", "show", &id]);
+    assert_eq!((&job["state"], &job["result"]["count"]), (&json!("done"), &json!(RECORDS)));
+    assert_eq!(
+        (&job["token"], &job["failures_total"], &job["error"]["tag"]),
+        (&json!(2), &json!(1), &json!("JobAbandoned"))
+    );
+    assert_eq!(job["steps"], json!(1 + finished["steps"].as_u64().unwrap()));
+}
+
+#[test]
+fn long_commands_are_jobs_in_the_foreground_or_left_to_a_worker() {
+    let cli = Cli::with_films();
+    assert_eq!(cli.text(&["jobs", "list"]), "no jobs\n");
+    let counted = cli.json(&["count", "acme", "film"]);
+    assert_eq!((&counted["state"], &counted["result"]["count"]), (&json!("done"), &json!(RECORDS)));
+    assert!(cli.text(&["count", "acme", "film"]).starts_with("1,500 records at version "));
+    let rewritten = cli.text(&["rewrite", "acme", "film"]);
+    assert_eq!(rewritten, "1,500 records looked at, 0 of them written again\n");
+    assert_eq!(cli.refused(&["count", "acme", "none"]), (4, "TypeNotFound".to_owned()));
+    assert_eq!(cli.refused(&["count", "none", "film"]), (4, "TenantNotFound".to_owned()));
+
+    let waiting = cli.json(&["rewrite", "acme", "film", "--background"])["id"].as_str().unwrap().to_owned();
+    let cancelled = cli.json(&["count", "acme", "film", "--background"])["id"].as_str().unwrap().to_owned();
+    assert_eq!(cli.json(&["jobs", "cancel", &cancelled])["state"], "cancelled");
+    let ids = |arguments: &[&str]| -> Vec<String> {
+        let list = cli.json(&[&["jobs", "list"], arguments].concat());
+        list["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&["--state", "waiting"]), std::slice::from_ref(&waiting));
+    assert_eq!(ids(&["--state", "cancelled", "--tenant", "acme"]), std::slice::from_ref(&cancelled));
+    assert_eq!((ids(&[]).len(), ids(&["--tenant", "other"]).len(), ids(&["--limit", "2"]).len()), (5, 0, 2));
+    let table = cli.text(&["jobs", "list"]);
+    assert!(table.starts_with("ID") && table.contains("rewrite") && table.contains("waiting"), "{table}");
+
+    let summary = cli.text(&["jobs", "run", "--until-idle"]);
+    assert!(summary.contains(&format!("job {waiting} (rewrite of acme) done, 1,500")), "{summary}");
+    assert!(summary.ends_with("1 jobs done, 0 failed, 0 cancelled\n"), "{summary}");
+    assert!(cli.text(&["jobs", "watch", &waiting]).contains("done"));
+    assert_eq!(cli.run(&["jobs", "watch", &cancelled]).status.code(), Some(5));
+    let shown = cli.text(&["jobs", "show", &waiting]);
+    assert!(shown.contains("{\"type\":\"film\"}") && shown.contains("\"rewritten\":0"), "{shown}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let cli = Cli::with_films();
+    let unknown = "00000000-0000-7000-8000-000000000001";
+    for command in ["show", "watch", "cancel"] {
+        assert_eq!(cli.refused(&["jobs", command, unknown]), (4, "JobNotFound".to_owned()));
+        assert_eq!(cli.refused(&["jobs", command, "x\u{1b}[2J"]), (4, "JobNotFound".to_owned()));
+    }
+    let done = cli.json(&["count", "acme", "film"])["id"].as_str().unwrap().to_owned();
+    assert_eq!(cli.refused(&["jobs", "cancel", &done]), (3, "JobEnded".to_owned()));
+    assert_eq!(cli.refused(&["jobs", "list", "--state", "sleeping"]), (2, "Usage".to_owned()));
+    assert_eq!(cli.refused(&["jobs", "run", "--lease", "0"]).0, 2);
+    cli.json(&["database", "read-only"]);
+    assert_eq!(cli.refused(&["count", "acme", "film"]), (3, "DatabaseReadOnly".to_owned()));
+}
