@@ -178,7 +178,11 @@ impl Driver {
     /// What waits, at most a batch of it.
     fn next_batch(&self) -> (Vec<Waiting>, Vec<(Errand, Sender<Result<()>>)>, bool) {
         let mut queue = self.lock();
-        let is_small = self.shared.env.buggify.fires("committer: a batch of one");
+        let buggify = &self.shared.env.buggify;
+        if !queue.is_closed && buggify.fires("committer: takes nothing yet") {
+            return (Vec::new(), Vec::new(), false);
+        }
+        let is_small = buggify.fires("committer: a batch of one");
         let transactions_max = if is_small { 1 } else { self.settings.batch_transactions_max };
         let commits = match queue.commits.len() > transactions_max {
             true => {
@@ -313,7 +317,7 @@ impl Committer {
     }
 
     fn finish(&mut self) {
-        if let Err(error) = self.sequencer.sync() {
+        if let Err(error) = self.sequencer.finish() {
             self.driver.shared.stop(&error);
         }
     }
@@ -388,7 +392,8 @@ impl Keeper {
             self.apply()?;
         }
         // One piece at a time: what has become due meanwhile goes first.
-        if !is_full() && shared.store.maintain(room_bytes)? {
+        let is_late = shared.env.buggify.fires("keeper: merges later");
+        if !is_full() && !is_late && shared.store.maintain(room_bytes)? {
             self.driver.is_keeper_needed.store(true, Ordering::SeqCst);
         }
         Ok(())

@@ -60,6 +60,7 @@ impl EmbeddedEngine {
     /// 2006 for a setting out of bounds; 10003 when another process has it open, with its name; 10005 when the directory holds something
     /// else; 10001 when a file is damaged, naming it; 10002, 1510.
     pub fn open(path: &str, settings: Settings, env: Env) -> Result<EmbeddedEngine> {
+        settings.validate()?;
         EmbeddedEngine::start(Parts::on_disk(path, settings, env)?)
     }
 
@@ -72,12 +73,14 @@ impl EmbeddedEngine {
         EmbeddedEngine::start(Parts::in_memory(settings, env)?)
     }
 
-    /// As [`open`](EmbeddedEngine::open), but without threads: nothing is committed and no file is looked after but by the stepper. For simulators.
+    /// As [`open`](EmbeddedEngine::open), but without threads: nothing is committed and no file is looked after but by the stepper. For simulators; every size among the
+    /// settings may be as small as one.
     ///
     /// # Errors
     ///
     /// As [`open`](EmbeddedEngine::open).
     pub fn open_stepped(path: &str, settings: Settings, env: Env) -> Result<(EmbeddedEngine, Stepper)> {
+        settings.validate_smallest()?;
         let parts = Parts::on_disk(path, settings, env)?;
         let (driver, stepper) =
             Driver::stepped(parts.shared.clone(), parts.settings, parts.sequencer, parts.files);
@@ -196,7 +199,6 @@ struct Parts {
 
 impl Parts {
     fn on_disk(path: &str, settings: Settings, env: Env) -> Result<Parts> {
-        settings.validate()?;
         let counters = Arc::new(Counters::default());
         let owner = owner(&env);
         let Disk { directory, log, map, recovered, lock } =

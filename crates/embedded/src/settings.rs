@@ -91,7 +91,17 @@ impl Settings {
     ///
     /// 2006 naming the setting, its value and its bounds.
     pub fn validate(&self) -> Result<()> {
+        self.validate_from(true)
+    }
+
+    /// As [`validate`](Settings::validate), but every size may be as small as one: what is too small to be of use shall still do no harm. For simulators.
+    pub(crate) fn validate_smallest(&self) -> Result<()> {
+        self.validate_from(false)
+    }
+
+    fn validate_from(&self, is_for_use: bool) -> Result<()> {
         let bounded = |name: &str, value: u64, low: u64, high: u64| {
+            let low = if is_for_use { low } else { 1 };
             if (low..=high).contains(&value) {
                 return Ok(());
             }

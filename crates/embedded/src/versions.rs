@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tenantry_kv::Version;
 use tenantry_kv::limits::VERSIONS_PER_SECOND;
+use tenantry_kv::seeded_faults::{Fault, is_active};
 
 /// How far ahead of the newest version the ceiling is set.
 pub(crate) const CEILING_STEP: Version = 60 * VERSIONS_PER_SECOND;
@@ -55,6 +56,9 @@ impl Versions {
             let version = (self.base + ticks(now)).min(self.ceiling).max(self.issued);
             self.issued = version;
             self.readable = version;
+        }
+        if is_active(Fault::ReadVersionBehind) {
+            return self.readable - 1_000;
         }
         self.readable
     }

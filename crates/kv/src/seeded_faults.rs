@@ -7,6 +7,8 @@
 #[non_exhaustive]
 pub enum Fault {
     ReadNotInConflictSet,
+    SnapshotReadInConflictSet,
+    ReadVersionBehind,
     RangeReadNotInConflictSet,
     ClearNotInWriteSet,
     ResolverForgetsWrite,
@@ -18,12 +20,14 @@ pub enum Fault {
     RecoverySkipsSync,
     TableNotSynced,
     LogCutTooEarly,
+    LogNotSealed,
     LogChecksumNotVerified,
     BlockChecksumNotVerified,
     VersionsRestartLower,
     WatchLost,
     RetryForgetsUnknownOutcome,
     IndexEntryNotRemoved,
+    IndexWrittenOutside,
     UniqueCheckOnSnapshot,
     TenantPrefixShared,
     TenantIdUsedTwice,
@@ -32,8 +36,10 @@ pub enum Fault {
 
 impl Fault {
     /// Every fault.
-    pub const ALL: [Fault; 22] = [
+    pub const ALL: [Fault; 26] = [
         Fault::ReadNotInConflictSet,
+        Fault::SnapshotReadInConflictSet,
+        Fault::ReadVersionBehind,
         Fault::RangeReadNotInConflictSet,
         Fault::ClearNotInWriteSet,
         Fault::ResolverForgetsWrite,
@@ -45,12 +51,14 @@ impl Fault {
         Fault::RecoverySkipsSync,
         Fault::TableNotSynced,
         Fault::LogCutTooEarly,
+        Fault::LogNotSealed,
         Fault::LogChecksumNotVerified,
         Fault::BlockChecksumNotVerified,
         Fault::VersionsRestartLower,
         Fault::WatchLost,
         Fault::RetryForgetsUnknownOutcome,
         Fault::IndexEntryNotRemoved,
+        Fault::IndexWrittenOutside,
         Fault::UniqueCheckOnSnapshot,
         Fault::TenantPrefixShared,
         Fault::TenantIdUsedTwice,

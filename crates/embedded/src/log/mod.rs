@@ -23,6 +23,10 @@ pub(crate) use recovery::{Recovered, recover};
 
 const SPARE_NAME: &str = "log-spare";
 const ZEROS: usize = 1 << 20;
+/// The end of a segment, kept free for its seal: damage to the last records does not reach it.
+const SEAL_ROOM_BYTES: u64 = 4 << 10;
+/// The least a segment has room for.
+const SEGMENT_SIZE_BYTES_MIN: u64 = SEAL_ROOM_BYTES + 4 * HEADER_SIZE as u64;
 
 fn segment_name(segment: u64) -> String {
     format!("log-{segment:016x}")
@@ -158,7 +162,8 @@ impl Log {
             segments: Mutex::new(closed),
         });
         let segment = recovered.next_segment;
-        let (file, size_bytes) = open_segment(&closed, segment, segment_size_bytes)?;
+        let size_bytes = segment_size_bytes.max(SEGMENT_SIZE_BYTES_MIN);
+        let (file, size_bytes) = open_segment(&closed, segment, size_bytes)?;
         let mut log = Log {
             closed,
             file,
@@ -224,10 +229,30 @@ impl Log {
     /// As [`append`](Log::append).
     pub(crate) fn mark(&mut self) -> Result<()> {
         // A mark in a segment of its own would mark nothing that matters.
-        if self.offset + HEADER_SIZE as u64 <= self.size_bytes {
+        if self.offset + HEADER_SIZE as u64 <= self.end() {
             self.write(Content::Mark)?;
         }
         Ok(())
+    }
+
+    /// Says at the far end of the segment that everything written is on disk: nothing more is written after this. Damage to the last records, and to the marks right
+    /// behind them, is then told from a write that a crash cut short. Asks the disk for no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Log::sync).
+    pub(crate) fn seal(&mut self) -> Result<()> {
+        self.check()?;
+        let at = self.size_bytes.saturating_sub(HEADER_SIZE as u64) / 8 * 8;
+        if self.is_dirty || self.offset > at || is_active(Fault::LogNotSealed) {
+            return Ok(());
+        }
+        let record = Record { sequence: self.next_sequence, durable: self.durable, content: Content::Mark };
+        let bytes = record.encode(Place { segment: self.segment, offset: at });
+        self.offset = self.size_bytes;
+        self.file.write_at(at, &bytes)?;
+        self.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.file.sync_data()
     }
 
     /// Makes sure that a batch can be written without asking the disk for space. Nothing is written if it fails.
@@ -253,7 +278,12 @@ impl Log {
     }
 
     fn make_room(&mut self, size: u64) -> Result<()> {
-        if self.offset + size > self.size_bytes && self.offset > 0 { self.roll(size) } else { Ok(()) }
+        if self.offset + size > self.end() && self.offset > 0 { self.roll(size) } else { Ok(()) }
+    }
+
+    /// Where the segment's room for records ends.
+    fn end(&self) -> u64 {
+        self.size_bytes.saturating_sub(SEAL_ROOM_BYTES)
     }
 
     fn check(&self) -> Result<()> {
@@ -300,7 +330,8 @@ impl Log {
             self.file.sync_data()?;
             self.durable = self.next_sequence - 1;
         }
-        let size_bytes = (size + HEADER_SIZE as u64 + 16).max(self.closed.segment_size_bytes);
+        let size_bytes =
+            (size + HEADER_SIZE as u64 + 16 + SEAL_ROOM_BYTES).max(self.closed.segment_size_bytes);
         let (file, size_bytes) = open_segment(&self.closed, self.segment + 1, size_bytes)?;
         self.closed.lock().closed.push_back((self.segment, self.next_sequence - 1));
         self.segment += 1;

@@ -182,6 +182,20 @@ impl Sequencer {
         log.sync()
     }
 
+    /// Brings everything to disk and says so at the log's end. Nothing is committed after this.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Sequencer::sync).
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.sync()?;
+        if let Some(log) = &mut self.log {
+            // Where this cannot be written the log is as good as after a crash.
+            let _ = log.seal();
+        }
+        Ok(())
+    }
+
     /// Says in the log that its last record is on disk, when nothing else is to be written.
     pub(crate) fn mark(&mut self) {
         if let Some(log) = &mut self.log

@@ -91,7 +91,9 @@ impl State {
 
     /// Adds the conflict range of a point read.
     pub(super) fn conflict_on_get(&mut self, key: &[u8], isolation: Isolation) {
-        if isolation == Isolation::Serializable
+        let is_serializable =
+            isolation == Isolation::Serializable || is_active(Fault::SnapshotReadInConflictSet);
+        if is_serializable
             && !is_active(Fault::ReadNotInConflictSet)
             && key.len() <= over_long(key)
             && !(self.options.read_your_writes && self.overlay.is_determined(key))
