@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::disk::Activity;
-use crate::simulation::{Profile, Report, Scale, run};
+use crate::finding::{Finding, Oracle};
+use crate::scale::Scale;
+use crate::simulation::{Profile, Report, run};
 
 /// What a campaign found and exercised.
 #[derive(Clone, Debug, Default)]
@@ -12,11 +14,9 @@ pub struct Campaign {
     /// How many seeds ran.
     pub seeds: u64,
     /// Those that failed: seed, profile, and what did not hold.
-    pub failures: Vec<(u64, Profile, String)>,
-    /// How many seeds changed the disk in each activity, and how many crashed in it.
+    pub failures: Vec<(u64, Profile, Finding)>,
+    /// How many seeds did each thing with the disk.
     pub seeds_with: BTreeMap<Activity, u64>,
-    /// Crashes by what the engine was doing.
-    pub crashed_in: BTreeMap<Activity, u64>,
     /// How many seeds were run twice, to the same trace.
     pub repeated: u64,
     /// The sums of what the runs report.
@@ -32,9 +32,6 @@ impl Campaign {
         for (activity, count) in other.seeds_with {
             *self.seeds_with.entry(activity).or_default() += count;
         }
-        for (activity, count) in other.crashed_in {
-            *self.crashed_in.entry(activity).or_default() += count;
-        }
         self.sum(&other.total);
     }
 
@@ -44,25 +41,36 @@ impl Campaign {
         total.conflicts += report.conflicts;
         total.too_old += report.too_old;
         total.crashes += report.crashes;
-        total.double_crashes += report.double_crashes;
-        total.recoveries += report.recoveries;
-        total.damage_named += report.damage_named;
+        total.second_crashes += report.second_crashes;
+        total.openings += report.openings;
+        total.damage_told += report.damage_told;
+        total.damage_scrubbed += report.damage_scrubbed;
         total.damage_harmless += report.damage_harmless;
         total.watches_fired += report.watches_fired;
         for (site, fired) in &report.rare_paths {
             *total.rare_paths.entry(site).or_default() += fired;
         }
+        let pairs = [
+            (&mut total.activities, &report.activities),
+            (&mut total.crashed_in, &report.crashed_in),
+            (&mut total.second_crashed_in, &report.second_crashed_in),
+        ];
+        for (total, counts) in pairs {
+            for (activity, count) in counts {
+                *total.entry(*activity).or_default() += count;
+            }
+        }
     }
 }
 
 /// Runs a seed; a panic is a failure like any other.
-pub fn run_caught(seed: u64, profile: Profile, scale: Scale) -> Result<Report, String> {
+pub fn run_caught(seed: u64, profile: Profile, scale: Scale) -> Result<Report, Finding> {
     match catch_unwind(AssertUnwindSafe(|| run(seed, profile, scale))) {
         Ok(outcome) => outcome,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
-            Err(format!("a panic: {text}"))
+            Err(Oracle::Panic.says(text))
         }
     }
 }
@@ -83,43 +91,25 @@ pub fn campaign(profile: Profile, seeds: impl Iterator<Item = u64>, scale: Scale
             campaign.repeated += 1;
             let again = run_caught(seed, profile, scale).map(|again| again.trace);
             if again != Ok(report.trace) {
-                let what = format!("it took another course the second time: {again:?}, not {}", report.trace);
-                campaign.failures.push((seed, profile, what));
+                let what = format!("the second time it was {again:?}, not {:016x}", report.trace);
+                campaign.failures.push((seed, profile, Oracle::Course.says(what)));
             }
         }
         for activity in report.activities.keys() {
             *campaign.seeds_with.entry(*activity).or_default() += 1;
-        }
-        for (activity, count) in &report.crashed_in {
-            *campaign.crashed_in.entry(*activity).or_default() += count;
         }
         campaign.sum(&report);
     }
     campaign
 }
 
-/// The smallest scale found at which a seed still fails, and what it says there: fewer transactions, clients and lives.
-pub fn minimise(seed: u64, profile: Profile, scale: Scale) -> (Scale, String) {
-    let mut best = scale;
-    let mut what = run_caught(seed, profile, scale).err().unwrap_or_default();
-    loop {
-        let smaller = [
-            Scale { transactions: best.transactions / 2, ..best },
-            Scale { transactions: best.transactions * 3 / 4, ..best },
-            Scale { transactions: best.transactions.saturating_sub(1), ..best },
-            Scale { clients_max: best.clients_max / 2, ..best },
-            Scale { clients_max: best.clients_max.saturating_sub(1), ..best },
-            Scale { lives_max: best.lives_max.saturating_sub(1), ..best },
-        ];
-        let found = smaller
-            .into_iter()
-            .filter(|scale| {
-                *scale != best && scale.transactions > 0 && scale.clients_max > 0 && scale.lives_max > 0
-            })
-            .find_map(|scale| run_caught(seed, profile, scale).err().map(|what| (scale, what)));
-        match found {
-            Some((scale, found)) => (best, what) = (scale, found),
-            None => return (best, what),
-        }
+/// The smallest scale found at which a seed still fails, and what it says there: fewer transactions, clients, lives, kinds of operations and of faults. `None` when it
+/// does not fail.
+pub fn minimise(seed: u64, profile: Profile, scale: Scale) -> Option<(Scale, Finding)> {
+    let fails = |scale: Scale| run_caught(seed, profile, scale).err().map(|finding| (scale, finding));
+    let mut best = fails(scale)?;
+    while let Some(smaller) = best.0.smaller().find_map(fails) {
+        best = smaller;
     }
+    Some(best)
 }

@@ -5,6 +5,7 @@
 //! directory was synced some first ones survive, in their order, a rename whole or not at all.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tenantry_kv::env::{Directory, File, LockGuard, Storage};
@@ -20,6 +21,8 @@ struct Inode {
     durable: Vec<u8>,
     current: Vec<u8>,
     pending: Vec<Change>,
+    /// What was on the disk before the last sync.
+    former: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -42,14 +45,33 @@ pub enum Activity {
     Cut,
     /// Writing tables of the map or its manifest.
     Checkpoint,
+    /// Merging tables of the map.
+    Compaction,
     /// Reading everything back after a stop.
     Recovery,
+    /// Such a reading that found in the log what the map did not have.
+    Replay,
+}
+
+impl Activity {
+    /// All that a campaign has to come to.
+    pub const ALL: [Activity; 7] = [
+        Activity::Log,
+        Activity::Growth,
+        Activity::Cut,
+        Activity::Checkpoint,
+        Activity::Compaction,
+        Activity::Recovery,
+        Activity::Replay,
+    ];
 }
 
 #[derive(Default)]
 struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
+    /// What stood under a name before something else was renamed to it.
+    former_names: BTreeMap<String, usize>,
     durable_names: BTreeMap<String, usize>,
     pending_names: Vec<Vec<(String, Option<usize>)>>,
     is_locked: bool,
@@ -64,6 +86,8 @@ struct State {
     size_bytes_max: Option<usize>,
     activity: Activity,
     is_recovering: bool,
+    /// Whether a table was read in this turn of the upkeep: what is written then is a merge.
+    has_read_table: bool,
     seen: BTreeMap<Activity, u64>,
 }
 
@@ -147,9 +171,14 @@ impl SimulatedDisk {
         self.lock().activity
     }
 
-    /// How often each activity changed the disk.
-    pub(crate) fn seen(&self) -> BTreeMap<Activity, u64> {
-        self.lock().seen.clone()
+    /// Says that the map and the files are looked after from here on.
+    pub(crate) fn begin_upkeep(&self) {
+        self.lock().has_read_table = false;
+    }
+
+    /// How often each activity changed the disk since this was asked last.
+    pub(crate) fn take_seen(&self) -> BTreeMap<Activity, u64> {
+        std::mem::take(&mut self.lock().seen)
     }
 
     /// The disk after a power cut now.
@@ -168,45 +197,44 @@ impl SimulatedDisk {
         let sectors_kept_percent = *random.pick(&[50, 90]);
         let crash = |inode: &Inode| inode.crashed(kept_percent, sectors_kept_percent, random);
         let inodes = state.inodes.iter().map(crash).collect();
-        let next = State { inodes, names: names.clone(), durable_names: names, ..State::default() };
+        let former_names = state.former_names.clone();
+        let next =
+            State { inodes, names: names.clone(), durable_names: names, former_names, ..State::default() };
         SimulatedDisk(Arc::new(Mutex::new(next)))
     }
 
-    /// Damages synced data: flips a bit, zeroes a sector, or puts a sector of one place into another. What was done, or `None` on an empty disk.
-    pub(crate) fn damage(&self, random: &mut Stream) -> Option<String> {
+    /// Damages synced data in so many places: flips a bit, zeroes a sector, puts a sector of one place into another, takes a sector back to what it was before the last
+    /// sync, or a name to the file it had before.
+    pub(crate) fn damage(&self, random: &mut Stream, count: u64) -> Damage {
         let mut state = self.lock();
-        let files: Vec<(String, usize)> = state
-            .names
-            .iter()
-            .filter(|(_, inode)| !state.inodes[**inode].current.is_empty())
-            .map(|(name, inode)| (name.clone(), *inode))
-            .collect();
-        let (name, inode) = files.get(random.below(files.len().max(1) as u64) as usize)?.clone();
-        let bytes = &mut state.inodes[inode].current;
-        let length = bytes.len();
-        let sectors = length.div_ceil(SECTOR_SIZE) as u64;
-        let at = random.below(sectors) as usize * SECTOR_SIZE;
-        let end = (at + SECTOR_SIZE).min(length);
-        let what = match random.below(3) {
-            0 => {
-                let bit = random.below(length as u64 * 8) as usize;
-                bytes[bit / 8] ^= 1 << (bit % 8);
-                format!("bit {bit} of {name}")
-            }
-            1 => {
-                bytes[at..end].fill(0);
-                format!("zeros at byte {at} of {name}")
-            }
-            _ => {
-                let from = random.below(sectors) as usize * SECTOR_SIZE;
-                let size = (end - at).min(length - from);
-                bytes.copy_within(from..from + size, at);
-                format!("byte {from} at byte {at} of {name}")
-            }
+        let contents = |state: &State| -> BTreeMap<String, Vec<u8>> {
+            let tables = state.names.iter().filter(|(name, _)| name.starts_with("table-"));
+            tables.map(|(name, inode)| (name.clone(), state.inodes[*inode].current.clone())).collect()
         };
-        let inode = &mut state.inodes[inode];
-        inode.durable = inode.current.clone();
-        Some(what)
+        // An old file in the place of a new one takes what the new one says with it: nothing else is damaged then.
+        if random.percent(10)
+            && let Some(what) = state.bring_former_file_back(random)
+        {
+            return Damage { what, is_in_table: false };
+        }
+        let before = contents(&state);
+        let done: Vec<String> = (0..count).filter_map(|_| state.damage(random)).collect();
+        let is_in_table = before != contents(&state);
+        Damage { what: done.join(", "), is_in_table }
+    }
+}
+
+/// What was damaged.
+#[derive(Clone, Debug)]
+pub(crate) struct Damage {
+    what: String,
+    /// Whether a table of the map is not what it was.
+    pub(crate) is_in_table: bool,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "after damage ({})", self.what)
     }
 }
 
@@ -247,11 +275,66 @@ impl Inode {
                 }
             }
         }
-        Inode { durable: bytes.clone(), current: bytes, pending: Vec::new() }
+        Inode { durable: bytes.clone(), current: bytes, pending: Vec::new(), former: self.former.clone() }
     }
 }
 
 impl State {
+    /// Gives a name back to the file that it stood for before. What was done, or `None` where no name ever stood for two.
+    fn bring_former_file_back(&mut self, random: &mut Stream) -> Option<String> {
+        let former: Vec<(String, usize)> =
+            self.former_names.iter().map(|(name, inode)| (name.clone(), *inode)).collect();
+        let (name, inode) = former.get(random.below(former.len() as u64) as usize)?.clone();
+        self.names.insert(name.clone(), inode);
+        self.durable_names = self.names.clone();
+        Some(format!("the former file {name}"))
+    }
+
+    /// Damages one place. What was done, or `None` on an empty disk.
+    fn damage(&mut self, random: &mut Stream) -> Option<String> {
+        let files: Vec<(String, usize)> = self
+            .names
+            .iter()
+            .filter(|(_, inode)| !self.inodes[**inode].current.is_empty())
+            .map(|(name, inode)| (name.clone(), *inode))
+            .collect();
+        let (name, inode) = files.get(random.below(files.len() as u64) as usize)?.clone();
+        let Inode { current: bytes, former, .. } = &mut self.inodes[inode];
+        let length = bytes.len();
+        let sectors = length.div_ceil(SECTOR_SIZE) as u64;
+        // Where something ends is where damage is most easily taken for something else.
+        let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) / SECTOR_SIZE;
+        let sector = if random.percent(30) { last } else { random.below(sectors) as usize };
+        let at = sector * SECTOR_SIZE;
+        let end = (at + SECTOR_SIZE).min(length);
+        let what = match random.below(4) {
+            0 => {
+                let bit = random.below(length as u64 * 8) as usize;
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                format!("bit {bit} of {name}")
+            }
+            1 => {
+                bytes[at..end].fill(0);
+                format!("zeros at byte {at} of {name}")
+            }
+            2 => {
+                let from = random.below(sectors) as usize * SECTOR_SIZE;
+                let size = (end - at).min(length - from);
+                bytes.copy_within(from..from + size, at);
+                format!("byte {from} at byte {at} of {name}")
+            }
+            _ => {
+                let stale = former.get(at..end).map(<[u8]>::to_vec).unwrap_or_default();
+                bytes[at..at + stale.len()].copy_from_slice(&stale);
+                bytes[at + stale.len()..end].fill(0);
+                format!("a stale sector at byte {at} of {name}")
+            }
+        };
+        let inode = &mut self.inodes[inode];
+        inode.durable = inode.current.clone();
+        Some(what)
+    }
+
     fn used(&self) -> usize {
         self.names.values().map(|inode| self.inodes[*inode].current.len()).sum()
     }
@@ -268,6 +351,8 @@ impl State {
         self.operations += 1;
         self.activity = match name {
             _ if self.is_recovering => Activity::Recovery,
+            name if name.starts_with("table-") && self.has_read_table => Activity::Compaction,
+            "map-next" | "map" if self.activity == Activity::Compaction => Activity::Compaction,
             name if name.starts_with("table-") || name.starts_with("map") => Activity::Checkpoint,
             "log-growing" | "log-preparing" => Activity::Growth,
             name if name.starts_with("log-") => Activity::Log,
@@ -287,9 +372,13 @@ impl State {
     fn change_names(&mut self, changes: &[(&str, Option<usize>)]) {
         for (name, inode) in changes {
             match inode {
-                Some(inode) => self.names.insert((*name).to_owned(), *inode),
-                None => self.names.remove(*name),
-            };
+                Some(inode) => {
+                    if let Some(former) = self.names.insert((*name).to_owned(), *inode) {
+                        self.former_names.insert((*name).to_owned(), former);
+                    }
+                }
+                None => drop(self.names.remove(*name)),
+            }
         }
         self.pending_names.push(changes.iter().map(|(name, inode)| ((*name).to_owned(), *inode)).collect());
     }
@@ -402,6 +491,7 @@ impl File for SimulatedFile {
         let mut state = self.disk.lock();
         state.check_power()?;
         state.reads += 1;
+        state.has_read_table |= self.name.starts_with("table-");
         if state.read_fails_at == Some(state.reads) {
             return Err(io_error("the simulated disk could not read"));
         }
@@ -458,7 +548,9 @@ impl File for SimulatedFile {
             return Err(io_error("the simulated disk could not sync"));
         }
         let inode = &mut state.inodes[self.inode];
-        inode.durable = inode.current.clone();
+        if inode.durable != inode.current {
+            inode.former = std::mem::replace(&mut inode.durable, inode.current.clone());
+        }
         inode.pending.clear();
         Ok(())
     }

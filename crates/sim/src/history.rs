@@ -1,7 +1,7 @@
 //! What clients did and what they were told.
 
 use bytes::Bytes;
-use tenantry_kv::{ErrorCode, KeyValue, MutationType, Version, Versionstamp};
+use tenantry_kv::{ErrorCode, KeySelector, KeyValue, MutationType, Version, Versionstamp};
 
 /// An operation with its answer.
 #[derive(Clone, Debug)]
@@ -20,6 +20,12 @@ pub(crate) enum Operation {
         rows: Vec<KeyValue>,
         more: bool,
     },
+    /// The key that a selector was resolved to.
+    Selector {
+        selector: KeySelector,
+        is_snapshot: bool,
+        found: Bytes,
+    },
     Set {
         key: Bytes,
         value: Bytes,
@@ -34,6 +40,10 @@ pub(crate) enum Operation {
         operand: Bytes,
     },
     AddReadConflict {
+        begin: Bytes,
+        end: Bytes,
+    },
+    AddWriteConflict {
         begin: Bytes,
         end: Bytes,
     },

@@ -10,6 +10,7 @@ use tenantry_kv::Engine;
 use tenantry_kv::env::Env;
 
 use crate::executor::give_way;
+use crate::finding::{Oracle, Verdict};
 use crate::random::Stream;
 use crate::workload::Tally;
 
@@ -20,15 +21,15 @@ primary_key = ["id"]
 fields = { id = "int", group = "int", code = { type = "string", optional = true }, owner = "string" }
 indexes = { by_group = { fields = ["group"] }, by_code = { fields = ["code"], unique = true } }
 "#;
-const TENANTS: [&str; 3] = ["a", "ab", "b"];
+const TENANTS: [&str; 4] = ["a", "ab", "b", "a/b"];
 const KEYS: u64 = 8;
 const GROUPS: u64 = 3;
 
-async fn tenants(engine: Arc<dyn Engine>, env: Env) -> tenantry_core::Result<Vec<Tenant>> {
+async fn tenants(engine: Arc<dyn Engine>, env: Env, count: usize) -> tenantry_core::Result<Vec<Tenant>> {
     let database = Database::open(engine, env, "sim").await?;
     database.apply_schema(&SchemaDefinition::from_toml(SCHEMA)?).await?;
     let mut tenants = Vec::new();
-    for name in TENANTS {
+    for name in &TENANTS[..count] {
         tenants.push(match database.create_tenant(name, "sim").await {
             Err(error) if error.code() == Code::TenantExists => database.tenant(name).await?,
             created => created?,
@@ -44,11 +45,12 @@ pub(crate) async fn client(
     mut random: Stream,
     rounds: u64,
     tally: Rc<RefCell<Tally>>,
+    count: usize,
 ) {
-    let Ok(tenants) = tenants(engine, env).await else { return };
+    let Ok(tenants) = tenants(engine, env, count).await else { return };
     for _ in 0..rounds {
         give_way().await;
-        let index = random.below(TENANTS.len() as u64) as usize;
+        let index = random.below(count as u64) as usize;
         let id = random.below(KEYS) as i64;
         let mut record = Record::new()
             .with("id", id)
@@ -78,17 +80,18 @@ pub(crate) async fn client(
         if random.percent(10)
             && let Ok(Some(what)) = inconsistency(&tenants[index], TENANTS[index]).await
         {
-            tally.borrow_mut().broken.get_or_insert(what);
+            tally.borrow_mut().broken.get_or_insert(Oracle::Records.says(what));
         }
     }
 }
 
 /// Whether indexes and records fit together, and each tenant has its own alone.
-pub(crate) async fn check(engine: Arc<dyn Engine>, env: Env) -> Result<(), String> {
-    let tenants = tenants(engine, env).await.map_err(|error| error.to_string())?;
+pub(crate) async fn check(engine: Arc<dyn Engine>, env: Env, count: usize) -> Verdict {
+    let refused = |error: tenantry_core::Error| Oracle::Records.says(error.to_string());
+    let tenants = tenants(engine, env, count).await.map_err(refused)?;
     for (tenant, name) in tenants.iter().zip(TENANTS) {
-        if let Some(what) = inconsistency(tenant, name).await.map_err(|error| error.to_string())? {
-            return Err(what);
+        if let Some(what) = inconsistency(tenant, name).await.map_err(refused)? {
+            return Err(Oracle::Records.says(what));
         }
     }
     Ok(())

@@ -15,10 +15,14 @@
 mod campaign;
 mod disk;
 mod executor;
+mod finding;
 mod history;
+mod inspection;
+mod knobs;
 mod layer;
 mod oracle;
 mod random;
+mod scale;
 mod simulation;
 mod time;
 mod unreliable;
@@ -26,5 +30,7 @@ mod workload;
 
 pub use campaign::{Campaign, campaign, minimise, run_caught};
 pub use disk::Activity;
-pub use simulation::{Profile, Report, Scale, run};
+pub use finding::{Finding, Oracle};
+pub use scale::{Part, Parts, Scale};
+pub use simulation::{Profile, Report, run};
 pub use unreliable::UnreliableEngine;

@@ -7,11 +7,14 @@
     reason = "a face: it prints, starts threads and looks at the clock; the simulation does not"
 )]
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tenantry_sim::{Activity, Campaign, Profile, Report, Scale, campaign, minimise, run_caught};
+use tenantry_sim::{
+    Activity, Campaign, Finding, Oracle, Part, Profile, Report, Scale, campaign, minimise, run_caught,
+};
 
 /// Runs Tenantry's engine on a simulated disk and clock, and judges every history.
 #[derive(Debug, Parser)]
@@ -26,6 +29,9 @@ struct Arguments {
     /// The most lives: one more than crashes
     #[arg(long, global = true, default_value_t = Scale::default().lives_max)]
     lives_max: u64,
+    /// What a run is to be without; may be given several times
+    #[arg(long, global = true, value_name = "PART")]
+    without: Vec<Part>,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,6 +93,7 @@ fn main() -> ExitCode {
         transactions: arguments.transactions.max(1),
         clients_max: arguments.clients_max.max(1),
         lives_max: arguments.lives_max.max(1),
+        without: arguments.without.into_iter().collect(),
     };
     match arguments.command {
         Command::Run { seed, profile } => run_one(seed, profile.into(), scale),
@@ -102,7 +109,7 @@ fn main() -> ExitCode {
             }
             let seconds = started.elapsed().as_secs_f64();
             println!("{:.0} seeds a second and thread", all.seeds as f64 / seconds / threads.max(1) as f64);
-            tell(&all)
+            tell(&all, power, scale)
         }
     }
 }
@@ -120,69 +127,105 @@ fn side_by_side(profile: Profile, first: u64, seeds: u64, threads: u64, scale: S
         for thread in running {
             match thread.join() {
                 Ok(found) => all.add(found),
-                Err(_) => all.failures.push((0, profile, "the simulator itself panicked".to_owned())),
+                Err(_) => {
+                    let what = "the simulator itself panicked".to_owned();
+                    all.failures.push((first, profile, Finding { oracle: Oracle::Panic, what }));
+                }
             }
         }
         all
     })
 }
 
-fn tell(all: &Campaign) -> ExitCode {
-    let Report { commits, conflicts, too_old, crashes, double_crashes, .. } = all.total;
+/// From how many seeds on a campaign has to have come everywhere.
+const SEEDS_FOR_COVERAGE: u64 = 1_000;
+/// How many of a hundred crashes have to be second ones.
+const SECOND_CRASHES_PERCENT: u64 = 30;
+
+fn tell(all: &Campaign, power: u64, scale: Scale) -> ExitCode {
+    let Report { commits, conflicts, too_old, crashes, second_crashes, .. } = all.total;
+    let total = &all.total;
+    let mut missing = Vec::new();
     println!(
         "{commits} commits, {conflicts} conflicts, {too_old} too old, {} watches fired",
-        all.total.watches_fired
+        total.watches_fired
     );
+    println!("{} seeds run twice, to the same trace", all.repeated);
     println!(
-        "{crashes} crashes, {double_crashes} of them during a recovery; {} seeds run twice",
-        all.repeated
+        "{crashes} crashes, {second_crashes} of them second ones ({:.0} %): during a recovery or in the first work behind it",
+        second_crashes as f64 / crashes.max(1) as f64 * 100.0
     );
-    println!("damage: {} told, {} harmless", all.total.damage_named, all.total.damage_harmless);
-    for activity in [Activity::Log, Activity::Growth, Activity::Cut, Activity::Checkpoint, Activity::Recovery]
-    {
-        let share =
-            all.seeds_with.get(&activity).copied().unwrap_or(0) as f64 / all.seeds.max(1) as f64 * 100.0;
-        let crashed = all.crashed_in.get(&activity).copied().unwrap_or(0);
-        println!("{activity:?}: in {share:.0} % of the seeds, {crashed} crashes in it");
-    }
-    let mut is_good = true;
-    for (site, fired) in &all.total.rare_paths {
-        println!("rare path {site}: {fired}");
-        if *fired == 0 && all.seeds >= 1_000 {
-            println!("FAILED: the point {site} was never reached");
-            is_good = false;
+    for activity in Activity::ALL {
+        let of = |counts: &BTreeMap<Activity, u64>| counts.get(&activity).copied().unwrap_or(0);
+        let share = of(&all.seeds_with) as f64 / all.seeds.max(1) as f64 * 100.0;
+        let (crashed, second) = (of(&total.crashed_in), of(&total.second_crashed_in));
+        println!(
+            "{activity:?}: in {share:.0} % of the seeds; {crashed} crashes in it, {second} of them second ones"
+        );
+        if crashed == 0 {
+            missing.push(format!("there was no crash in {activity:?}"));
         }
     }
-    for (seed, profile, what) in &all.failures {
-        println!("FAILED: seed {seed}, profile {profile}: {}", shortened(what));
-        println!("  repeat it: cargo run --release -p tenantry-sim -- run --seed {seed} --profile {profile}");
-        is_good = false;
+    if second_crashes * 100 < crashes * SECOND_CRASHES_PERCENT {
+        missing.push(format!("fewer than {SECOND_CRASHES_PERCENT} % of the crashes were second ones"));
+    }
+    if power < SEEDS_FOR_COVERAGE {
+        missing.clear();
+    }
+    println!(
+        "damage: {} told when the database was opened, {} found by the scrub, {} harmless",
+        total.damage_told, total.damage_scrubbed, total.damage_harmless
+    );
+    for (site, fired) in &total.rare_paths {
+        println!("rare path {site}: {fired}");
+        if *fired == 0 && all.seeds >= SEEDS_FOR_COVERAGE {
+            missing.push(format!("the point {site} never took its rare path"));
+        }
+    }
+    if scale == Scale::default() {
+        missing.iter().for_each(|what| println!("FAILED: {what}"));
+    } else {
+        // What was left out cannot be missing.
+        missing.clear();
+    }
+    for (seed, profile, finding) in &all.failures {
+        println!("FAILED: seed {seed}, profile {profile}: {}", shortened(finding));
+        println!("  {}", command(*seed, *profile, scale));
     }
     println!("{} seeds, {} failures", all.seeds, all.failures.len());
-    if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if missing.is_empty() && all.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_one(seed: u64, profile: Profile, scale: Scale) -> ExitCode {
     match run_caught(seed, profile, scale) {
         Ok(report) => {
             println!("{report:#?}");
+            println!("trace {:016x}", report.trace);
             println!("seed {seed}, profile {profile}: good");
             ExitCode::SUCCESS
         }
-        Err(what) => {
-            println!("seed {seed}, profile {profile}: FAILED: {}", shortened(&what));
-            let (smallest, what) = minimise(seed, profile, scale);
-            println!("the smallest run that was found to fail says: {}", shortened(&what));
-            let Scale { transactions, clients_max, lives_max } = smallest;
-            println!(
-                "  cargo run --release -p tenantry-sim -- run --seed {seed} --profile {profile} --transactions {transactions} --clients-max {clients_max} --lives-max {lives_max}"
-            );
+        Err(finding) => {
+            println!("seed {seed}, profile {profile}: FAILED: {}", shortened(&finding));
+            println!("  {}", command(seed, profile, scale));
+            match minimise(seed, profile, scale) {
+                Some((smallest, finding)) => {
+                    println!("the smallest run that was found to fail says: {}", shortened(&finding));
+                    println!("  {}", command(seed, profile, smallest));
+                }
+                None => println!("run again it does not fail: the simulator does not take the same course"),
+            }
             ExitCode::FAILURE
         }
     }
 }
 
-fn shortened(what: &str) -> String {
+/// The command that repeats a run.
+fn command(seed: u64, profile: Profile, scale: Scale) -> String {
+    format!("cargo run --release -p tenantry-sim -- run --seed {seed} --profile {profile}{scale}")
+}
+
+fn shortened(finding: &Finding) -> String {
+    let what = finding.to_string();
     let mut text: String = what.chars().take(2_000).collect();
     if text.len() < what.len() {
         text.push_str(" ...");

@@ -10,14 +10,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
-use tenantry_kv::{ErrorCode, KeyValue};
+use tenantry_kv::{ErrorCode, KeySelector, KeyValue};
 
+use crate::finding::{Oracle, Verdict};
 use crate::history::{Ended, History, Operation, Recorded};
 
 pub(crate) type State = BTreeMap<Bytes, Bytes>;
-
-/// What does not fit.
-pub(crate) type Verdict = Result<(), String>;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
@@ -29,17 +27,17 @@ enum Step {
 }
 
 /// Judges a history, and returns the state that it leaves.
-pub(crate) fn judge(history: &History) -> Result<State, String> {
+pub(crate) fn judge(history: &History) -> Verdict<State> {
     let mut steps: Vec<((i64, u32), Step, usize)> = Vec::new();
     for (number, recorded) in history.transactions.iter().enumerate() {
         steps.push(((recorded.read_version, u32::MAX), Step::Read, number));
         if let Ended::Committed(stamp) = recorded.ended {
             if stamp.version() <= recorded.read_version {
-                return Err(format!(
+                return Err(Oracle::RealTime.says(format!(
                     "transaction {number} committed at {}, not after its read version {}",
                     stamp.version(),
                     recorded.read_version
-                ));
+                )));
             }
             let at = (stamp.version(), u32::from(stamp.order()));
             steps.push((at, Step::Before, number));
@@ -52,14 +50,17 @@ pub(crate) fn judge(history: &History) -> Result<State, String> {
     for (at, step, number) in steps {
         let recorded = &history.transactions[number];
         match step {
-            Step::Before => check_reads(&state, recorded, true)
-                .map_err(|what| format!("transaction {number}, just before its commit: {what}"))?,
+            Step::Before => check_reads(&state, recorded, true).map_err(|what| {
+                Oracle::Commits.says(format!("transaction {number}, just before its commit: {what}"))
+            })?,
             Step::Read => check_reads(&state, recorded, false).map_err(|what| {
-                format!("transaction {number}, at version {}: {what}", recorded.read_version)
+                let version = recorded.read_version;
+                Oracle::Reads.says(format!("transaction {number}, at version {version}: {what}"))
             })?,
             Step::Apply => {
                 if last == Some(at) {
-                    return Err(format!("transaction {number} has the stamp of another: {at:?}"));
+                    let what = format!("transaction {number} has the stamp of another: {at:?}");
+                    return Err(Oracle::Durability.says(what));
                 }
                 last = Some(at);
                 recorded.operations.iter().for_each(|operation| apply(&mut state, operation));
@@ -98,7 +99,7 @@ fn rows<'a>(
 }
 
 /// Whether the reads of a transaction are those of `state`; with `is_commit` only those that it conflicts on.
-fn check_reads(state: &State, recorded: &Recorded, is_commit: bool) -> Verdict {
+fn check_reads(state: &State, recorded: &Recorded, is_commit: bool) -> Result<(), String> {
     let mut own = state.clone();
     for operation in &recorded.operations {
         match operation {
@@ -125,10 +126,41 @@ fn check_reads(state: &State, recorded: &Recorded, is_commit: bool) -> Verdict {
                     ));
                 }
             }
+            Operation::Selector { selector, is_snapshot, found } if !(is_commit && *is_snapshot) => {
+                let expected = selected(&own, selector);
+                if expected.as_ref() != Some(found).filter(|found| is_modelled(found)) {
+                    return Err(format!("{selector:?} was resolved to {found:?}, it is {expected:?}"));
+                }
+            }
             operation => apply(&mut own, operation),
         }
     }
     Ok(())
+}
+
+/// Whether a key is one of those that the history tells everything about.
+fn is_modelled(key: &[u8]) -> bool {
+    key.starts_with(b"k")
+}
+
+/// The key that a selector finds, if it is one that the model knows of.
+fn selected(state: &State, selector: &KeySelector) -> Option<Bytes> {
+    let bound = match selector.or_equal {
+        true => Bound::Excluded(selector.key.as_ref()),
+        false => Bound::Included(selector.key.as_ref()),
+    };
+    let at_or_behind = state.range::<[u8], _>((Bound::Unbounded, invert(bound))).count() as i64;
+    let index = at_or_behind + i64::from(selector.offset) - 1;
+    state.keys().nth(usize::try_from(index).ok()?).cloned()
+}
+
+/// The end of what lies before a bound.
+fn invert(begin: Bound<&[u8]>) -> Bound<&[u8]> {
+    match begin {
+        Bound::Included(key) => Bound::Excluded(key),
+        Bound::Excluded(key) => Bound::Included(key),
+        Bound::Unbounded => Bound::Unbounded,
+    }
 }
 
 /// What was acknowledged before somebody had a read version lies at or below it.
@@ -146,10 +178,10 @@ fn check_real_time(history: &History) -> Verdict {
         if !is_read {
             acknowledged = acknowledged.max((version, number));
         } else if version < acknowledged.0 {
-            return Err(format!(
+            return Err(Oracle::RealTime.says(format!(
                 "transaction {number} reads at {version}, though transaction {} was acknowledged before at {}",
                 acknowledged.1, acknowledged.0
-            ));
+            )));
         }
     }
     Ok(())
@@ -158,7 +190,11 @@ fn check_real_time(history: &History) -> Verdict {
 /// Every 1020 has a write into something that was read.
 fn check_conflicts(history: &History) -> Verdict {
     for (number, recorded) in history.transactions.iter().enumerate() {
-        if recorded.ended != Ended::Failed(ErrorCode::NOT_COMMITTED) {
+        // What lies beyond the modelled keys may have been written by somebody the history does not know.
+        let looks_beyond = |operation: &Operation| matches!(operation, Operation::Selector { is_snapshot: false, found, .. } if !is_modelled(found));
+        if recorded.ended != Ended::Failed(ErrorCode::NOT_COMMITTED)
+            || recorded.operations.iter().any(looks_beyond)
+        {
             continue;
         }
         let is_justified = history.transactions.iter().any(|other| {
@@ -174,10 +210,10 @@ fn check_conflicts(history: &History) -> Verdict {
             counts && writes.any(|write| reads().any(|read| read.0 < write.1 && write.0 < read.1))
         });
         if !is_justified {
-            return Err(format!(
+            return Err(Oracle::Conflicts.says(format!(
                 "transaction {number} was refused for a conflict, but nobody wrote what it read: {:?}",
                 recorded.operations
-            ));
+            )));
         }
     }
     Ok(())
@@ -188,6 +224,9 @@ fn read_range(operation: &Operation) -> Option<(Bytes, Bytes)> {
         Operation::Get { key, is_snapshot: false, .. } => Some((key.clone(), after(key))),
         Operation::Range { begin, end, is_snapshot: false, .. } => Some((begin.clone(), end.clone())),
         Operation::AddReadConflict { begin, end } => Some((begin.clone(), end.clone())),
+        Operation::Selector { selector, is_snapshot: false, found } => {
+            Some((selector.key.clone().min(found.clone()), after(&selector.key.clone().max(found.clone()))))
+        }
         _ => None,
     }
 }
@@ -195,7 +234,9 @@ fn read_range(operation: &Operation) -> Option<(Bytes, Bytes)> {
 fn write_range(operation: &Operation) -> Option<(Bytes, Bytes)> {
     match operation {
         Operation::Set { key, .. } | Operation::Atomic { key, .. } => Some((key.clone(), after(key))),
-        Operation::ClearRange { begin, end } => Some((begin.clone(), end.clone())),
+        Operation::ClearRange { begin, end } | Operation::AddWriteConflict { begin, end } => {
+            Some((begin.clone(), end.clone()))
+        }
         _ => None,
     }
 }

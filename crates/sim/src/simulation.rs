@@ -8,17 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tenantry_embedded::{EmbeddedEngine, MapSettings, Settings, Stepper};
-use tenantry_kv::env::{Buggify, Env, ThreadHandle, Threads};
+use tenantry_embedded::{EmbeddedEngine, Settings, Stepper};
+use tenantry_kv::env::{Env, ThreadHandle, Threads};
 use tenantry_kv::runner::Runner;
-use tenantry_kv::{Engine, Error, ErrorCode, Isolation, RangeRequest, Result};
+use tenantry_kv::{Engine, Error, ErrorCode, Result};
 
-use crate::disk::{Activity, SimulatedDisk};
+use crate::disk::{Activity, Damage, SimulatedDisk};
 use crate::executor::Executor;
-use crate::history::{Ended, History, number_of_marker};
+use crate::finding::{Oracle, Verdict};
+use crate::history::History;
+use crate::inspection::{everything, invariants, resolve};
+use crate::knobs::{self, SeededBuggify};
 use crate::layer;
 use crate::oracle;
 use crate::random::{SeededRandomness, Stream};
+use crate::scale::{Part, Scale};
 use crate::time::SimulatedTime;
 use crate::unreliable::UnreliableEngine;
 use crate::workload::{self, Mix, Shared, Tally};
@@ -54,81 +58,39 @@ impl fmt::Display for Profile {
     }
 }
 
-/// How large a run is. A failure is made smaller with these.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Scale {
-    /// Random transactions in all.
-    pub transactions: u64,
-    /// The most clients.
-    pub clients_max: u64,
-    /// The most lives: one more than crashes.
-    pub lives_max: u64,
-}
-
-impl Default for Scale {
-    fn default() -> Scale {
-        Scale { transactions: 200, clients_max: 16, lives_max: 5 }
-    }
-}
-
 /// What a run exercised.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// A number that is the same for the same run.
+    /// A number that is the same for the same run: of every step, the disk's changes, and what the database held.
     pub trace: u64,
-    /// Transactions that committed, that were refused for a conflict, and whose reads were too old.
+    /// Transactions that committed.
     pub commits: u64,
-    /// 1020.
+    /// Those that were refused for a conflict, 1020.
     pub conflicts: u64,
-    /// 1007.
+    /// Those whose reads were too old, 1007.
     pub too_old: u64,
-    /// Crashes, and those that came while a recovery was under way.
+    /// Crashes, second ones included.
     pub crashes: u64,
-    /// Crashes during a recovery.
-    pub double_crashes: u64,
+    /// Crashes during a recovery, or in the first work behind it.
+    pub second_crashes: u64,
     /// Crashes by what the engine was doing.
     pub crashed_in: BTreeMap<Activity, u64>,
-    /// Changes of the disk by what the engine was doing.
+    /// Second crashes by what the engine was doing.
+    pub second_crashed_in: BTreeMap<Activity, u64>,
+    /// What the engine did with the disk, and how often.
     pub activities: BTreeMap<Activity, u64>,
-    /// Recoveries that found something to replay or to check.
-    pub recoveries: u64,
-    /// Damage that was told by a typed error, and damage that hurt nothing.
-    pub damage_named: u64,
+    /// How often the database was opened.
+    pub openings: u64,
+    /// Damage that was told when the database was opened.
+    pub damage_told: u64,
+    /// Damage that the scrub found.
+    pub damage_scrubbed: u64,
     /// Damage of what nobody needs.
     pub damage_harmless: u64,
     /// Watches that fired.
     pub watches_fired: u64,
     /// Points that took their rare path.
     pub rare_paths: BTreeMap<&'static str, u64>,
-}
-
-/// Points of the engine that take their rare path when the seed armed them: a quarter of the points, a quarter of the times.
-pub(crate) struct SeededBuggify {
-    seed: u64,
-    is_on: bool,
-    state: std::sync::Mutex<BTreeMap<&'static str, (Stream, u64)>>,
-}
-
-impl SeededBuggify {
-    fn new(seed: u64, is_on: bool) -> SeededBuggify {
-        SeededBuggify { seed, is_on, state: std::sync::Mutex::default() }
-    }
-
-    fn fired(&self) -> BTreeMap<&'static str, u64> {
-        let state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.iter().map(|(site, (_, fired))| (*site, *fired)).collect()
-    }
-}
-
-impl Buggify for SeededBuggify {
-    fn fires(&self, site: &'static str) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (stream, fired) = state.entry(site).or_insert_with(|| (Stream::new(self.seed, site), 0));
-        let is_armed = self.is_on && Stream::new(self.seed, site).percent(25);
-        let fires = is_armed && stream.percent(25);
-        *fired += u64::from(fires);
-        fires
-    }
 }
 
 struct NoThreads;
@@ -156,23 +118,6 @@ fn env(
     }
 }
 
-fn settings(random: &mut Stream) -> Settings {
-    let mut map = MapSettings::default();
-    map.block_size_bytes = *random.pick(&[64, 256, 4_096]);
-    map.table_size_bytes = *random.pick(&[1 << 10, 4 << 10, 32 << 20]);
-    map.recent_size_bytes = *random.pick(&[1 << 10, 8 << 10, 64 << 20]);
-    map.level_size_bytes = *random.pick(&[1 << 10, 8 << 10, 256 << 20]);
-    let mut settings = Settings::default();
-    settings.map = map;
-    settings.log_segment_size_bytes = 64 << 10;
-    settings.log_size_bytes_max = 64 << 10;
-    settings.cache_size_bytes = 1 << 20;
-    settings.window_size_bytes_max = *random.pick(&[1 << 20, 256 << 20]);
-    settings.free_space_reserve_bytes = 0;
-    settings.batch_transactions_max = *random.pick(&[1, 2, 4_096]);
-    settings
-}
-
 /// An opened engine, and who does its work.
 struct Opened {
     engine: Arc<EmbeddedEngine>,
@@ -189,6 +134,8 @@ struct Simulation {
     buggify: Arc<SeededBuggify>,
     history: Rc<RefCell<History>>,
     tally: Rc<RefCell<Tally>>,
+    /// How many tenants there are.
+    tenants: usize,
     settings: Settings,
     scheduling: Stream,
     faults: Stream,
@@ -208,9 +155,10 @@ enum Life {
 ///
 /// # Errors
 ///
-/// What did not hold, in words.
-pub fn run(seed: u64, profile: Profile, scale: Scale) -> std::result::Result<Report, String> {
+/// What did not hold.
+pub fn run(seed: u64, profile: Profile, scale: Scale) -> Verdict<Report> {
     let mut knobs = Stream::new(seed, "knobs");
+    let has_rare_paths = knobs.percent(80) && scale.has(Part::RarePaths);
     let mut simulation = Simulation {
         seed,
         profile,
@@ -218,15 +166,17 @@ pub fn run(seed: u64, profile: Profile, scale: Scale) -> std::result::Result<Rep
         disk: SimulatedDisk::default(),
         time: SimulatedTime::default(),
         randomness: Arc::new(SeededRandomness::new(seed)),
-        buggify: Arc::new(SeededBuggify::new(seed, knobs.percent(80))),
+        buggify: Arc::new(SeededBuggify::new(seed, has_rare_paths)),
         history: Rc::default(),
         tally: Rc::default(),
-        settings: settings(&mut knobs),
+        tenants: 2 + knobs.below(3) as usize,
+        settings: knobs::settings(&mut Stream::new(seed, "settings"), scale.has(Part::SmallSettings)),
         scheduling: Stream::new(seed, "scheduling"),
         faults: Stream::new(seed, "faults"),
         report: Report::default(),
     };
     simulation.run(&mut knobs)?;
+    simulation.gather();
     let tally = simulation.tally.borrow();
     simulation.report.commits = tally.commits;
     simulation.report.conflicts = tally.conflicts;
@@ -237,17 +187,14 @@ pub fn run(seed: u64, profile: Profile, scale: Scale) -> std::result::Result<Rep
 }
 
 impl Simulation {
-    fn run(&mut self, knobs: &mut Stream) -> std::result::Result<(), String> {
+    fn run(&mut self, knobs: &mut Stream) -> Verdict {
         let lives = match self.profile {
             Profile::Calm => 1 + knobs.below(2).min(self.scale.lives_max - 1),
             _ => 1 + knobs.below(self.scale.lives_max),
         };
         for life in 0..lives {
-            let mut mix = Mix::new(
-                &mut Stream::new(self.seed, &format!("mix {life}")),
-                self.scale.transactions / lives,
-            );
-            mix.clients = mix.clients.min(self.scale.clients_max);
+            let mut random = Stream::new(self.seed, &format!("mix {life}"));
+            let mix = Mix::new(&mut random, self.scale.transactions / lives, &self.scale);
             let is_last = life + 1 == lives;
             let mut opened = self.open()?;
             self.plan_faults(is_last);
@@ -267,7 +214,8 @@ impl Simulation {
                 continue;
             }
             self.disk.keep_power();
-            if self.profile == Profile::Media && self.faults.percent(70) {
+            let is_damaged = self.profile == Profile::Media && self.faults.percent(70);
+            if is_damaged && self.scale.has(Part::Damage) {
                 return self.damage();
             }
         }
@@ -294,7 +242,7 @@ impl Simulation {
     }
 
     /// Opens the database; with power, and without damage, that never fails.
-    fn open(&mut self) -> std::result::Result<Opened, String> {
+    fn open(&mut self) -> Verdict<Opened> {
         let mut opened = self.open_once();
         let refusals = [ErrorCode::DISK_FULL, ErrorCode::IO_ERROR, ErrorCode::ENGINE_STOPPED];
         if self.profile == Profile::Media
@@ -304,8 +252,13 @@ impl Simulation {
             self.disk.heal();
             opened = self.open_once();
         }
-        let opened = opened.map_err(|error| format!("the database could not be opened: {error}"))?;
-        self.report.recoveries += 1;
+        let opened = opened
+            .map_err(|error| Oracle::Opening.says(format!("the database could not be opened: {error}")))?;
+        self.report.openings += 1;
+        if opened.engine.stats().window_entries > 0 {
+            // The log held what the map did not have.
+            *self.report.activities.entry(Activity::Replay).or_default() += 1;
+        }
         Ok(opened)
     }
 
@@ -322,27 +275,27 @@ impl Simulation {
                 }
             }
             Profile::Media => {
-                if self.faults.percent(30) {
-                    let after = 1 + self.faults.below(200);
-                    self.disk.fail_sync_after(after);
+                let (sync, read) = (1 + self.faults.below(200), 1 + self.faults.below(200));
+                let room_bytes = self.faults.below(200_000) as usize;
+                if self.faults.percent(30) && self.scale.has(Part::FailedSyncs) {
+                    self.disk.fail_sync_after(sync);
                 }
-                if self.faults.percent(20) {
-                    let after = 1 + self.faults.below(200);
-                    self.disk.fail_read_after(after);
+                if self.faults.percent(20) && self.scale.has(Part::FailedReads) {
+                    self.disk.fail_read_after(read);
                 }
-                if self.faults.percent(20) {
-                    let room = self.faults.below(200_000) as usize;
-                    self.disk.limit_size(self.disk.used_bytes() + room);
+                if self.faults.percent(20) && self.scale.has(Part::FullDisks) {
+                    self.disk.limit_size(self.disk.used_bytes() + room_bytes);
                 }
             }
         }
     }
 
     /// Lets clients run until they are done, the power goes, or the engine stops.
-    fn live(&mut self, opened: &mut Opened, mix: &Mix, life: u64) -> std::result::Result<Life, String> {
+    fn live(&mut self, opened: &mut Opened, mix: &Mix, life: u64) -> Verdict<Life> {
         let mut extras = Stream::new(self.seed, &format!("extras {life}"));
         // Whoever has a runner has to bear a cluster's bad days.
-        let percent = if extras.percent(50) { 1 + extras.below(15) } else { 0 };
+        let is_bad = extras.percent(50) && self.scale.has(Part::BadDays);
+        let percent = if is_bad { 1 + extras.below(15) } else { 0 };
         let unreliable: Arc<dyn Engine> = Arc::new(UnreliableEngine::new(
             opened.engine.clone(),
             Arc::new(self.time.clone()),
@@ -363,7 +316,7 @@ impl Simulation {
         if self.drive(&mut executor, opened)? == Life::Stopped {
             return Ok(Life::Stopped);
         }
-        let is_set_up = is_set_up.take_or(false);
+        let is_set_up = is_set_up.replace(false);
         let stream = |what: &str, index: u64| Stream::new(self.seed, &format!("{what} {life} {index}"));
         for client in 0..mix.clients {
             let transactions = mix.transactions / mix.clients + 1;
@@ -371,46 +324,41 @@ impl Simulation {
             executor.spawn(workload::random_client(shared.clone(), mix.clone(), random, transactions));
         }
         let rounds = self.scale.transactions / 40;
-        for client in 0..extras.below(3) {
-            executor.spawn(workload::counting_client(shared.clone(), rounds));
+        let counting = extras.below(3);
+        for client in 0..counting {
+            if self.scale.has(Part::Counters) {
+                executor.spawn(workload::counting_client(shared.clone(), rounds));
+            }
             // On a full disk the ring and the accounts may not be there.
-            if is_set_up {
-                executor.spawn(workload::invariant_client(
-                    shared.clone(),
-                    stream("invariant", client),
-                    rounds,
-                ));
+            if is_set_up && self.scale.has(Part::Invariants) {
+                let random = stream("invariant", client);
+                executor.spawn(workload::invariant_client(shared.clone(), random, rounds));
             }
         }
         // On a disk that may refuse everything nobody could promise to wake them.
-        if self.profile != Profile::Media && extras.percent(50) {
-            let watched = 1 + extras.below(3);
+        let (has_watches, watched) = (extras.percent(50), 1 + extras.below(3));
+        if has_watches && self.profile != Profile::Media && self.scale.has(Part::Watches) {
             for key in 0..watched {
                 // What earlier lives wrote counts from the start.
                 executor.spawn(workload::watching_client(shared.clone(), key, 3));
             }
             executor.spawn(workload::waking_client(shared.clone(), watched, stream("waking", 0), 3));
         }
-        if extras.percent(40) {
-            for client in 0..1 + extras.below(3) {
-                let (engine, env) = (unreliable.clone(), self.env());
-                let (random, tally) = (stream("layer", client), self.tally.clone());
-                executor.spawn(layer::client(engine, env, random, rounds, tally));
-            }
+        let (has_records, writing) = (extras.percent(40), 1 + extras.below(3));
+        for client in 0..if has_records && self.scale.has(Part::Records) { writing } else { 0 } {
+            let (engine, env) = (unreliable.clone(), self.env());
+            let (random, tally) = (stream("layer", client), self.tally.clone());
+            executor.spawn(layer::client(engine, env, random, rounds, tally, self.tenants));
         }
         let ended = self.drive(&mut executor, opened)?;
-        if let Some(what) = &self.tally.borrow().broken {
-            return Err(what.clone());
+        if let Some(finding) = &self.tally.borrow().broken {
+            return Err(finding.clone());
         }
         Ok(ended)
     }
 
     /// Lets tasks, the engine's work and time take turns.
-    fn drive(
-        &mut self,
-        executor: &mut Executor<'_>,
-        opened: &mut Opened,
-    ) -> std::result::Result<Life, String> {
+    fn drive(&mut self, executor: &mut Executor<'_>, opened: &mut Opened) -> Verdict<Life> {
         let mut idle = 0;
         while !executor.is_empty() {
             if !self.disk.has_power() {
@@ -419,6 +367,7 @@ impl Simulation {
             let roll = self.scheduling.below(100);
             let has_woken = executor.has_woken();
             if roll < 3 {
+                self.disk.begin_upkeep();
                 opened.stepper.step_keeper();
                 self.note(1);
             } else if opened.stepper.has_work() && (roll < 30 || !has_woken) {
@@ -434,18 +383,20 @@ impl Simulation {
                 let until = self.time.until_next().unwrap_or(Duration::from_millis(50));
                 self.time.advance(until.max(Duration::from_micros(1)));
                 opened.stepper.step_committer();
+                self.disk.begin_upkeep();
                 opened.stepper.step_keeper();
                 idle += 1;
             }
             // Mostly a little; now and then so much that snapshots grow old.
             let by = match self.scheduling.below(1_000) {
-                0 => 1_000_000 * self.scheduling.below(6),
+                0 if self.scale.has(Part::TimeJumps) => 1_000_000 * self.scheduling.below(6),
                 roll if roll < 300 => self.scheduling.below(2_000),
                 _ => 0,
             };
             self.time.advance(Duration::from_micros(by));
             if idle > 5_000 {
-                return Err("some task waits for ever: a wake-up or an answer is missing".to_owned());
+                let what = "some task waits for ever: a wake-up or an answer is missing";
+                return Err(Oracle::Watches.says(what));
             }
         }
         match opened.engine.begin() {
@@ -454,25 +405,27 @@ impl Simulation {
         }
     }
 
-    /// The power goes now, or has gone; and, a third of the times, once more while the database recovers.
-    fn crash(&mut self, opened: Option<Opened>) -> std::result::Result<(), String> {
-        self.cut_power();
+    /// The power goes now, or has gone; and, half of the times, once more while the database recovers or in the first work behind that.
+    fn crash(&mut self, opened: Option<Opened>) -> Verdict {
+        self.cut_power(false);
         drop(opened);
-        if self.faults.percent(50) {
-            let after = 1 + self.faults.below(40);
+        let (is_second, after) = (self.faults.percent(50), 1 + self.faults.below(40));
+        let mut was_recovering = false;
+        if is_second && self.scale.has(Part::SecondCrashes) {
             self.disk.end_power_after(after);
             if let Ok(mut opened) = self.open_once() {
                 for _ in 0..self.faults.below(20) {
+                    self.disk.begin_upkeep();
                     opened.stepper.step_keeper();
                     opened.stepper.step_committer();
                 }
-                self.cut_power();
-            } else {
-                self.cut_power();
             }
-            self.report.double_crashes += 1;
+            was_recovering = self.cut_power(true) == Activity::Recovery;
         }
         let mut opened = self.open()?;
+        if was_recovering && opened.engine.stats().window_entries > 0 {
+            *self.report.crashed_in.entry(Activity::Replay).or_default() += 1;
+        }
         self.check(&mut opened)?;
         match self.faults.percent(50) {
             true => opened.stepper.finish(),
@@ -484,39 +437,72 @@ impl Simulation {
         Ok(())
     }
 
-    fn cut_power(&mut self) {
+    /// What the engine was doing when the power went.
+    fn cut_power(&mut self, is_second: bool) -> Activity {
         let activity = self.disk.activity();
         self.report.crashes += 1;
         *self.report.crashed_in.entry(activity).or_default() += 1;
-        for (activity, count) in self.disk.seen() {
-            *self.report.activities.entry(activity).or_default() += count;
+        if is_second {
+            self.report.second_crashes += 1;
+            *self.report.second_crashed_in.entry(activity).or_default() += 1;
         }
+        self.gather();
         self.disk = self.disk.crash(&mut self.faults);
+        activity
     }
 
-    /// Damages what is on the disk, and sees that it is told or harmless.
-    fn damage(&mut self) -> std::result::Result<(), String> {
+    /// Takes over what the disk has counted.
+    fn gather(&mut self) {
+        for (activity, count) in self.disk.take_seen() {
+            *self.report.activities.entry(activity).or_default() += count;
+        }
+    }
+
+    /// Damages what is on the disk, and sees that it is told or harmless, and that the scrub overlooks nothing.
+    fn damage(&mut self) -> Verdict {
         self.disk.heal();
-        let done: Vec<String> =
-            (0..1 + self.faults.below(3)).filter_map(|_| self.disk.damage(&mut self.faults)).collect();
+        let count = 1 + self.faults.below(3);
+        let damage = self.disk.damage(&mut self.faults, count);
         let mut opened = match self.open_once() {
             Ok(opened) => opened,
-            Err(error) => return self.named(&error, &done),
+            Err(error) => {
+                self.report.damage_told += 1;
+                return self.typed(&error, &damage);
+            }
         };
-        match self.dump(&mut opened)? {
-            Err(error) => self.named(&error, &done),
-            Ok(rows) => {
-                self.judge(&rows).map_err(|what| format!("after damage ({}): {what}", done.join(", ")))?;
-                match opened.engine.scrub() {
-                    Ok(_) => self.report.damage_harmless += 1,
-                    Err(error) => self.named(&error, &done)?,
+        let scrubbed = opened.engine.scrub();
+        match (self.dump(&mut opened)?, scrubbed) {
+            (Err(error), Ok(_)) => {
+                Err(Oracle::Damage
+                    .says(format!("{damage}: a read ended with {error}, the scrub saw nothing")))
+            }
+            (Err(error), Err(found)) => {
+                self.report.damage_scrubbed += 1;
+                self.typed(&error, &damage)?;
+                self.typed(&found, &damage)
+            }
+            (Ok(rows), scrubbed) => {
+                self.judge(&rows).map_err(|finding| {
+                    Oracle::Damage.says(format!("{damage}: it was read as good data: {finding}"))
+                })?;
+                match scrubbed {
+                    Err(error) => {
+                        self.report.damage_scrubbed += 1;
+                        self.typed(&error, &damage)
+                    }
+                    Ok(_) if damage.is_in_table => {
+                        Err(Oracle::Damage.says(format!("{damage}: the scrub did not find it")))
+                    }
+                    Ok(_) => {
+                        self.report.damage_harmless += 1;
+                        Ok(())
+                    }
                 }
-                Ok(())
             }
         }
     }
 
-    fn named(&mut self, error: &Error, done: &[String]) -> std::result::Result<(), String> {
+    fn typed(&self, error: &Error, damage: &Damage) -> Verdict {
         let codes = [
             ErrorCode::STORAGE_CORRUPT,
             ErrorCode::FORMAT_UNSUPPORTED,
@@ -524,39 +510,43 @@ impl Simulation {
             // The keeper met the damage first, and said so.
             ErrorCode::ENGINE_STOPPED,
         ];
-        if !codes.contains(&error.code()) {
-            return Err(format!("damage ({}) was told as {error}", done.join(", ")));
+        match codes.contains(&error.code()) {
+            true => Ok(()),
+            false => Err(Oracle::Damage.says(format!("{damage}: it was told as {error}"))),
         }
-        self.report.damage_named += 1;
-        Ok(())
     }
 
     /// Everything that the database holds.
-    fn dump(&mut self, opened: &mut Opened) -> std::result::Result<Result<Vec<(Bytes, Bytes)>>, String> {
+    fn dump(&mut self, opened: &mut Opened) -> Verdict<Result<Vec<(Bytes, Bytes)>>> {
         let found = Rc::new(RefCell::new(Ok(Vec::new())));
         let mut executor = Executor::default();
         let (engine, kept) = (opened.engine.clone(), found.clone());
         executor.spawn(async move { *kept.borrow_mut() = everything(&*engine).await });
         self.drive(&mut executor, opened)?;
         drop(executor);
-        Ok(found.take_or(Err(ErrorCode::OPERATION_CANCELLED.into())))
+        Ok(found.replace(Err(ErrorCode::OPERATION_CANCELLED.into())))
     }
 
     /// Holds what the database has against the history.
-    fn check(&mut self, opened: &mut Opened) -> std::result::Result<(), String> {
-        let rows = self.dump(opened)?.map_err(|error| format!("it cannot be read: {error}"))?;
+    fn check(&mut self, opened: &mut Opened) -> Verdict {
+        let rows = self
+            .dump(opened)?
+            .map_err(|error| Oracle::Opening.says(format!("the database cannot be read: {error}")))?;
         self.judge(&rows)?;
         let found = Rc::new(RefCell::new(Ok(())));
         let mut executor = Executor::default();
         let (engine, env, kept) = (opened.engine.clone(), self.env(), found.clone());
-        let tally = self.tally.borrow().clone();
-        executor.spawn(async move { *kept.borrow_mut() = invariants(engine, env, &tally).await });
+        let (tally, tenants) = (self.tally.borrow().clone(), self.tenants);
+        executor.spawn(async move { *kept.borrow_mut() = invariants(engine, env, &tally, tenants).await });
         self.drive(&mut executor, opened)?;
         drop(executor);
-        found.take_or(Ok(()))
+        found.replace(Ok(()))
     }
 
-    fn judge(&mut self, rows: &[(Bytes, Bytes)]) -> std::result::Result<(), String> {
+    fn judge(&mut self, rows: &[(Bytes, Bytes)]) -> Verdict {
+        for byte in rows.iter().flat_map(|(key, value)| key.iter().chain(value)) {
+            self.note(u64::from(*byte));
+        }
         let mut history = self.history.borrow_mut();
         resolve(&mut history, rows)?;
         let state = oracle::judge(&history)?;
@@ -565,78 +555,8 @@ impl Simulation {
         let expected: BTreeMap<&Bytes, &Bytes> = state.iter().collect();
         match found == expected {
             true => Ok(()),
-            false => Err(format!("the database holds {found:?}, its history leaves {expected:?}")),
+            false => Err(Oracle::FinalState
+                .says(format!("the database holds {found:?}, its history leaves {expected:?}"))),
         }
     }
-}
-
-/// Takes what is in a shared place.
-trait TakeOr<T> {
-    fn take_or(&self, other: T) -> T;
-}
-
-impl<T> TakeOr<T> for RefCell<T> {
-    fn take_or(&self, other: T) -> T {
-        self.replace(other)
-    }
-}
-
-async fn everything(engine: &dyn Engine) -> Result<Vec<(Bytes, Bytes)>> {
-    let transaction = engine.begin()?;
-    let mut rows = Vec::new();
-    let mut next = Some(RangeRequest::new("", vec![0xff]));
-    while let Some(request) = next {
-        let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
-        rows.extend(batch.rows.iter().map(|row| (row.key.clone(), row.value.clone())));
-        next = request.after(&batch);
-    }
-    Ok(rows)
-}
-
-/// Learns from the markers what became of transactions, and sees that what was acknowledged is there and what was refused is not.
-fn resolve(history: &mut History, rows: &[(Bytes, Bytes)]) -> std::result::Result<(), String> {
-    let mut stamps = BTreeMap::new();
-    for (key, value) in rows.iter().filter(|(key, _)| key.starts_with(b"m")) {
-        let number = number_of_marker(key).ok_or_else(|| format!("a strange key: {key:?}"))?;
-        let stamp: [u8; 10] = value[..].try_into().map_err(|_| format!("a strange stamp: {value:?}"))?;
-        stamps.insert(number, tenantry_kv::Versionstamp::from_bytes(stamp));
-    }
-    for (number, recorded) in history.transactions.iter_mut().enumerate() {
-        match (recorded.ended, stamps.get(&number)) {
-            (Ended::Committed(stamp), Some(found)) if stamp == *found => {}
-            (Ended::Committed(stamp), found) => {
-                return Err(format!(
-                    "transaction {number} was acknowledged with {stamp:?}; there is {found:?}"
-                ));
-            }
-            (Ended::Open | Ended::Unknown, Some(found)) => recorded.ended = Ended::Committed(*found),
-            // Not there after a recovery: it never will be.
-            (Ended::Open | Ended::Unknown, None) => {
-                recorded.ended = Ended::Failed(ErrorCode::OPERATION_CANCELLED);
-            }
-            (ended, Some(_)) => {
-                return Err(format!("transaction {number} ended with {ended:?} and is there"));
-            }
-            (_, None) => {}
-        }
-    }
-    Ok(())
-}
-
-async fn invariants(engine: Arc<EmbeddedEngine>, env: Env, tally: &Tally) -> std::result::Result<(), String> {
-    let words = |error: Error| error.to_string();
-    let transaction = engine.begin().map_err(words)?;
-    if transaction.get(b"r0", Isolation::Snapshot).await.map_err(words)?.is_some()
-        && let Some(what) = workload::broken(&transaction).await.map_err(words)?
-    {
-        return Err(what);
-    }
-    let counter = workload::counter(&transaction).await.map_err(words)? as u64;
-    if !(tally.counted..=tally.counted + tally.counting).contains(&counter) {
-        let (counted, counting) = (tally.counted, tally.counting);
-        return Err(format!(
-            "the counter says {counter}; {counted} increments were acknowledged, {counting} are in doubt"
-        ));
-    }
-    layer::check(engine, env).await
 }

@@ -1,6 +1,6 @@
 //! An engine on a bad day: a wrapper over any engine that answers as a cluster does when machines fail.
 //!
-//! Reads end with 1007, 1009 or 1037 now and then, commits with 1020, or with 1021, 1031 or 1039: the outcome is then unknown, and the transaction has committed or has
+//! Reads end with 1007, 1009 or 1037 now and then, read versions with 1037, or with 1051 or 1213 where a cluster throttles, commits with 1020, or with 1021, 1031 or 1039: the outcome is then unknown, and the transaction has committed or has
 //! not. Everything takes its time. With no faults it is the engine that it wraps.
 
 use std::fmt;
@@ -103,11 +103,15 @@ impl UnreliableTransaction {
 
     /// A read, or a failure in its place.
     fn read<T: Send + 'static>(&self, answer: KvFuture<T>) -> KvFuture<T> {
+        let codes = [ErrorCode::TRANSACTION_TOO_OLD, ErrorCode::FUTURE_VERSION, ErrorCode::PROCESS_BEHIND];
+        self.or_one_of(&codes, answer)
+    }
+
+    fn or_one_of<T: Send + 'static>(&self, codes: &[ErrorCode], answer: KvFuture<T>) -> KvFuture<T> {
         if !self.faults.strike() {
             return self.delayed(answer);
         }
-        let codes = [ErrorCode::TRANSACTION_TOO_OLD, ErrorCode::FUTURE_VERSION, ErrorCode::PROCESS_BEHIND];
-        let error = Error::from(*self.faults.lock().pick(&codes));
+        let error = Error::from(*self.faults.lock().pick(codes));
         self.failed().get_or_insert_with(|| error.clone());
         KvFuture::error(error)
     }
@@ -167,7 +171,9 @@ impl ReadTransaction for UnreliableTransaction {
     }
 
     fn read_version(&self) -> KvFuture<Version> {
-        self.read(self.inner.read_version())
+        let codes =
+            [ErrorCode::PROCESS_BEHIND, ErrorCode::TAG_THROTTLED, ErrorCode::BATCH_TRANSACTION_THROTTLED];
+        self.or_one_of(&codes, self.inner.read_version())
     }
 
     fn estimated_range_size_bytes(&self, begin: &[u8], end: &[u8]) -> KvFuture<u64> {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tenantry_kv::runner::Runner;
 use tenantry_kv::{
-    ConflictKind, Engine, Error, ErrorCode, Isolation, MutationType, RangeRequest, TransactionRef,
-    Versionstamp,
+    ConflictKind, Engine, Error, ErrorCode, Isolation, KeySelector, MutationType, RangeRequest,
+    TransactionRef, Versionstamp,
 };
 
 use crate::executor::give_way;
+use crate::finding::{Finding, Oracle};
 use crate::history::{Ended, History, Operation, Recorded, marker};
 use crate::random::Stream;
+use crate::scale::{Part, Scale};
 
 /// What the clients of a seed are like.
 #[derive(Clone, Debug)]
@@ -30,20 +32,35 @@ const NODES: u64 = 7;
 const ACCOUNTS: u64 = 5;
 const ACCOUNT_SUM: i64 = 1_000;
 
+/// The kinds of operations.
+const KINDS: [Part; 9] = [
+    Part::Gets,
+    Part::Ranges,
+    Part::Selectors,
+    Part::Sets,
+    Part::Clears,
+    Part::RangeClears,
+    Part::Atomics,
+    Part::ReadConflicts,
+    Part::WriteConflicts,
+];
+
 impl Mix {
-    pub(crate) fn new(random: &mut Stream, transactions: u64) -> Mix {
+    pub(crate) fn new(random: &mut Stream, transactions: u64, scale: &Scale) -> Mix {
         let mut weights = [0; 9];
-        for weight in &mut weights {
+        for (weight, kind) in weights.iter_mut().zip(KINDS) {
             *weight = *random.pick(&[0, 1, 1, 3, 10]);
+            // Something is read and something written.
+            *weight += u64::from(matches!(kind, Part::Gets | Part::Sets));
+            if !scale.has(kind) {
+                *weight = 0;
+            }
         }
-        // Something is read and something written.
-        weights[0] += 1;
-        weights[3] += 1;
         Mix {
             keys: *random.pick(&[1, 2, 5, 20, 60, 200]),
             weights,
             operations_max: *random.pick(&[2, 4, 10]),
-            clients: *random.pick(&[1, 2, 3, 5, 8, 16]),
+            clients: (*random.pick(&[1, 2, 3, 5, 8, 16])).min(scale.clients_max),
             transactions,
         }
     }
@@ -52,15 +69,15 @@ impl Mix {
         Bytes::from(format!("k{:03}", random.below(self.keys)))
     }
 
-    fn kind(&self, random: &mut Stream) -> usize {
+    fn kind(&self, random: &mut Stream) -> Part {
         let mut rest = random.below(self.weights.iter().sum());
-        for (kind, weight) in self.weights.iter().enumerate() {
+        for (weight, kind) in self.weights.iter().zip(KINDS) {
             match rest.checked_sub(*weight) {
                 Some(less) => rest = less,
                 None => return kind,
             }
         }
-        0
+        Part::Gets
     }
 }
 
@@ -79,7 +96,7 @@ pub(crate) struct Tally {
     pub(crate) counted: u64,
     pub(crate) counting: u64,
     /// What did not hold.
-    pub(crate) broken: Option<String>,
+    pub(crate) broken: Option<Finding>,
     pub(crate) watches_fired: u64,
     pub(crate) commits: u64,
     pub(crate) conflicts: u64,
@@ -150,11 +167,11 @@ async fn operate(
         let other = mix.key(random);
         let (low, high) = if key <= other { (key.clone(), other) } else { (other, key.clone()) };
         let operation = match mix.kind(random) {
-            0 => {
+            Part::Gets => {
                 let found = transaction.get(&key, isolation).await?;
                 Operation::Get { key, is_snapshot, found }
             }
-            1 | 2 => {
+            Part::Ranges => {
                 let reverse = random.percent(40);
                 let limit = *random.pick(&[0, 1, 2, 5]);
                 let request = RangeRequest::new(low.clone(), high.clone()).reverse(reverse).limit(limit);
@@ -168,23 +185,29 @@ async fn operate(
                     more: batch.more,
                 }
             }
-            3 | 4 => {
+            Part::Selectors => {
+                let selector =
+                    KeySelector { key, or_equal: random.percent(50), offset: random.below(7) as i32 - 2 };
+                let found = transaction.get_key(&selector, isolation).await?;
+                Operation::Selector { selector, is_snapshot, found }
+            }
+            Part::Sets => {
                 // Now and then one that spans several pages of the disk.
                 let size_bytes_max = if random.percent(10) { 20_000 } else { 60 };
                 let value = Bytes::from(vec![random.next_u64() as u8; random.below(size_bytes_max) as usize]);
                 transaction.set(&key, &value);
                 Operation::Set { key, value }
             }
-            5 => {
+            Part::Clears => {
                 transaction.clear(&key);
                 let end = [key.as_ref(), &[0]].concat().into();
                 Operation::ClearRange { begin: key, end }
             }
-            6 => {
+            Part::RangeClears => {
                 transaction.clear_range(&low, &high);
                 Operation::ClearRange { begin: low, end: high }
             }
-            7 => {
+            Part::Atomics => {
                 let mutation = *random.pick(&[
                     MutationType::Add,
                     MutationType::Max,
@@ -198,6 +221,10 @@ async fn operate(
                 transaction.atomic(mutation, &key, &operand);
                 Operation::Atomic { mutation, key, operand }
             }
+            Part::WriteConflicts => {
+                transaction.add_conflict_range(&low, &high, ConflictKind::Write)?;
+                Operation::AddWriteConflict { begin: low, end: high }
+            }
             _ => {
                 transaction.add_conflict_range(&low, &high, ConflictKind::Read)?;
                 Operation::AddReadConflict { begin: low, end: high }
@@ -205,7 +232,10 @@ async fn operate(
         };
         has_written |= matches!(
             operation,
-            Operation::Set { .. } | Operation::ClearRange { .. } | Operation::Atomic { .. }
+            Operation::Set { .. }
+                | Operation::ClearRange { .. }
+                | Operation::Atomic { .. }
+                | Operation::AddWriteConflict { .. }
         );
         shared.history.borrow_mut().transactions[number].operations.push(operation);
     }
@@ -333,17 +363,18 @@ async fn swap(transaction: &TransactionRef, start: u64) -> Result<(), Error> {
 }
 
 /// What is wrong with the ring or the accounts, if anything is.
-pub(crate) async fn broken(transaction: &TransactionRef) -> Result<Option<String>, Error> {
+pub(crate) async fn broken(transaction: &TransactionRef) -> Result<Option<Finding>, Error> {
     let mut at = 0;
     for step in 1..=NODES {
         at = number(transaction.get(&node(at), Isolation::Serializable).await?.as_ref()) as u64;
         if (at == 0) != (step == NODES) {
-            return Ok(Some(format!("the ring of {NODES} comes back after {step}")));
+            let what = format!("the ring of {NODES} comes back after {step}");
+            return Ok(Some(Oracle::Ring.says(what)));
         }
     }
     let batch = transaction.get_range(&RangeRequest::new("b", "c"), Isolation::Serializable).await?;
     let sum: i64 = batch.rows.iter().map(|row| number(Some(&row.value))).sum();
-    Ok((sum != ACCOUNT_SUM).then(|| format!("the accounts hold {sum}, not {ACCOUNT_SUM}")))
+    Ok((sum != ACCOUNT_SUM).then(|| Oracle::Bank.says(format!("the accounts hold {sum}, not {ACCOUNT_SUM}"))))
 }
 
 /// What the counter says.

@@ -1,24 +1,24 @@
-//! The simulator has teeth: each fault that was seeded into the code is found within two hundred seeds of a profile.
+//! The simulator has teeth: each fault that was seeded into the code is found within two hundred seeds of a profile, and each rule of the judge finds one.
 //!
 //! `cargo test --release -p tenantry-sim --features seeded-faults --test seeded_faults`
 #![cfg(feature = "seeded-faults")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use tenantry_kv::seeded_faults::{Fault, activate};
-use tenantry_sim::{Profile, Scale, run_caught};
+use tenantry_sim::{Finding, Oracle, Profile, Scale, run_caught};
 
 const SEEDS: u64 = 200;
 
-/// The first seed that finds the fault, where, and by what.
-fn found(fault: Fault) -> Option<(Profile, u64, String)> {
-    activate(Some(fault));
-    let found = Profile::ALL.into_iter().find_map(|profile| {
-        (0..SEEDS).find_map(|seed| {
-            run_caught(seed, profile, Scale::default()).err().map(|what| (profile, seed, what))
+/// What the seeds of all profiles find with a fault, one after the other.
+fn findings(fault: Fault) -> impl Iterator<Item = (Profile, u64, Finding)> {
+    Profile::ALL.into_iter().flat_map(move |profile| {
+        (0..SEEDS).filter_map(move |seed| {
+            activate(Some(fault));
+            let found = run_caught(seed, profile, Scale::default()).err();
+            activate(None);
+            found.map(|finding| (profile, seed, finding))
         })
-    });
-    activate(None);
-    found
+    })
 }
 
 #[test]
@@ -26,13 +26,47 @@ fn every_seeded_fault_is_found() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut survivors = Vec::new();
     for fault in Fault::ALL {
-        match found(fault) {
-            Some((profile, seed, what)) => {
-                let what: String = what.chars().take(100).collect();
+        match findings(fault).next() {
+            Some((profile, seed, finding)) => {
+                let what: String = finding.to_string().chars().take(120).collect();
                 println!("{fault:?}: seed {seed}, profile {profile}: {what}");
             }
             None => survivors.push(fault),
         }
     }
     assert!(survivors.is_empty(), "not found: {survivors:?}");
+}
+
+/// A fault for each rule of the judge that the rule finds.
+const FOUND_BY: [(Oracle, Fault); 13] = [
+    (Oracle::Reads, Fault::OverlayForgetsClear),
+    (Oracle::Commits, Fault::RangeReadNotInConflictSet),
+    (Oracle::RealTime, Fault::ReadVersionBehind),
+    (Oracle::Conflicts, Fault::SnapshotReadInConflictSet),
+    (Oracle::Durability, Fault::AcknowledgedBeforeSync),
+    (Oracle::FinalState, Fault::ClearNotInWriteSet),
+    (Oracle::Ring, Fault::ReadNotInConflictSet),
+    (Oracle::Bank, Fault::ReadNotInConflictSet),
+    (Oracle::Counter, Fault::RetryForgetsUnknownOutcome),
+    (Oracle::Watches, Fault::WatchLost),
+    (Oracle::Records, Fault::IndexWrittenOutside),
+    (Oracle::Opening, Fault::TableNotSynced),
+    (Oracle::Damage, Fault::BlockChecksumNotVerified),
+];
+
+#[test]
+fn every_rule_of_the_judge_finds_a_fault() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let rules: Vec<Oracle> = FOUND_BY.iter().map(|(oracle, _)| *oracle).collect();
+    assert_eq!(rules, Oracle::ALL);
+    let mut idle = Vec::new();
+    for (oracle, fault) in FOUND_BY {
+        match findings(fault).find(|(_, _, finding)| finding.oracle == oracle) {
+            Some((profile, seed, _)) => {
+                println!("{oracle:?} finds {fault:?}: seed {seed}, profile {profile}")
+            }
+            None => idle.push((oracle, fault)),
+        }
+    }
+    assert!(idle.is_empty(), "found nothing: {idle:?}");
 }

@@ -54,6 +54,13 @@ impl Work<'_> {
                 };
             }
         };
+        if self.runner.env.buggify.fires("runner: an attempt begins again") {
+            let error = Error::from(ErrorCode::NOT_COMMITTED);
+            return match transaction.on_error(&error).await {
+                Ok(()) => Outcome::Again { transaction: transaction.clone(), error },
+                Err(error) => Outcome::Failed(error.into()),
+            };
+        }
         let armed = match self.slot.filter(|_| transaction.has_writes()) {
             Some(slot) => match slot.arm(transaction) {
                 Ok(nonce) => Some((slot, nonce)),

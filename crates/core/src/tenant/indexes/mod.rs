@@ -150,6 +150,16 @@ impl TenantTransaction {
 
     /// Replaces what the old record contributed by what the new one does. Returns what is written with the transaction's stamp.
     pub(super) fn change_indexes(&self, changes: IndexChanges) -> Vec<Stamped> {
+        if is_active(Fault::IndexWrittenOutside)
+            && let Ok(outside) = self.tenant.database.inner.engine.begin()
+        {
+            for write in &changes.writes {
+                if let Write::Set(key, value) = write {
+                    outside.set(key, value);
+                }
+            }
+            drop(outside.commit());
+        }
         for write in changes.writes {
             match write {
                 Write::Set(key, value) => self.transaction.set(&key, &value),
