@@ -74,7 +74,7 @@ pub(crate) enum Command {
     Kv(KvArguments),
     /// Print what the database holds and how it is doing
     Status,
-    /// The database as a whole: read-only, writable
+    /// The database as a whole: read-only, writable, scrub
     #[command(subcommand)]
     Database(DatabaseCommand),
     /// Jobs, the work that takes longer than a transaction: list, show, watch, cancel, run
@@ -114,6 +114,8 @@ pub(crate) enum DatabaseCommand {
     },
     /// Let the database change again
     Writable,
+    /// Read everything that is on disk and verify every checksum
+    Scrub,
 }
 
 #[derive(Args, Debug)]
@@ -220,7 +222,7 @@ pub(crate) enum TenantCommand {
     override_usage = "tenantry import [OPTIONS] TENANT TYPE FILE\n       tenantry import [OPTIONS] --tenant-field FIELD [--schema SCHEMA] TYPE FILE"
 )]
 pub(crate) struct ImportArguments {
-    /// TENANT TYPE FILE; without TENANT where --tenant-field names the column of the tenant
+    /// TENANT TYPE FILE (- for .jsonl on standard input); without TENANT where --tenant-field names the column of the tenant
     #[arg(num_args = 2..=3, required = true, value_names = ["TENANT", "TYPE", "FILE"])]
     pub(crate) words: Vec<String>,
     /// The column that names the tenant; tenants that do not exist are created
@@ -235,6 +237,9 @@ pub(crate) struct ImportArguments {
     /// Replace records whose key exists instead of refusing the row
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Read smaller pieces, and print behind each that everything up to its last line is imported or reported
+    #[arg(long)]
+    pub(crate) acknowledge: bool,
 }
 
 #[derive(Args, Debug)]

@@ -46,6 +46,15 @@ impl Rows {
         Ok(Rows { size_bytes, name, ..rows })
     }
 
+    /// JSON lines from standard input.
+    pub(crate) fn of_standard_input() -> Rows {
+        let bytes_read = Arc::<AtomicU64>::default();
+        let counted =
+            Counted { file: Box::new(io::stdin()), bytes_read: bytes_read.clone(), row_bytes: None };
+        let source = Source::Lines { reader: Box::new(BufReader::new(counted)), line: 0 };
+        Rows { source, bytes_read, size_bytes: 0, name: "standard input".to_owned(), ended: None }
+    }
+
     fn read(file: Box<dyn Read>, extension: &str) -> io::Result<Rows> {
         let (bytes_read, row_bytes) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
         let bounded = (extension == "csv").then(|| row_bytes.clone());

@@ -606,6 +606,37 @@ fn a_database_is_copied() {
     cli.ok(&["put", "acme", "film", r#"{"title": "Ronin", "released": "1998-09-25"}"#]);
 }
 
+/// Every byte that changes in a table is told, with the file, whoever would have read it.
+#[test]
+fn a_scrub_names_what_is_damaged() {
+    let cli = Cli::with_films();
+    assert_eq!(cli.refused(&["--db", "file:/nowhere", "database", "scrub"]), refused(4, "NotFound"));
+    cli.ok(&["put", "acme", "film", r#"{"title": "Heat", "released": "1995-12-15"}"#]);
+    assert!(cli.json(&["database", "scrub"])["keys"].as_u64().unwrap() > 5);
+    assert!(cli.ok(&["database", "scrub"]).contains("every checksum holds"));
+    let tables: Vec<PathBuf> = std::fs::read_dir(cli.path("db"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("table-"))
+        .collect();
+    assert!(!tables.is_empty());
+    for table in tables {
+        let whole = std::fs::read(&table).unwrap();
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 3;
+        damaged[middle] ^= 1;
+        std::fs::write(&table, damaged).unwrap();
+        let output = cli.run(&["--json", "database", "scrub"]);
+        assert_eq!(output.status.code(), Some(1));
+        let error: Json = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(error["error"]["tag"], json!("StorageCorrupt"));
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(table.file_name().unwrap().to_str().unwrap()), "{message}");
+        std::fs::write(&table, whole).unwrap();
+    }
+    cli.ok(&["database", "scrub"]);
+}
+
 /// Without FoundationDB's client library everything else works, and its URL says what to install and where it was looked for.
 #[test]
 fn a_cluster_without_a_client_library_is_refused_with_the_way_out() {

@@ -5,11 +5,11 @@ use std::time::Instant;
 use serde_json::{Value as Json, json};
 use tenantry::{
     Condition, Destination, ImportMapping, Importer, Isolation, Options, PrimaryKey, Query, Record,
-    SchemaDefinition, Value,
+    Rejection, SchemaDefinition, Value,
 };
 
 use super::Target;
-use super::import::{Imported, import, summary};
+use super::import::{CHUNK_ROWS, Imported, import, summary};
 use crate::output::{Exit, Failure, Outcome, Printer, count};
 use crate::rows::Rows;
 
@@ -52,11 +52,12 @@ pub(crate) async fn run(target: &Target, printer: Printer) -> Outcome {
     let importer = Importer::new(&database, destination, "film", mapping, false).await?;
     let import_started = Instant::now();
     let mut rejections = Vec::new();
-    let Imported { report, ended } = import(importer, Rows::open(&file)?, printer, |rejection| {
+    let reject = |rejection: &Rejection| {
         rejections.push(json!({ "line": rejection.line, "tag": rejection.reason.tag(), "reason": rejection.reason.detail() }));
         Ok(())
-    })
-    .await?;
+    };
+    let Imported { report, ended } =
+        import(importer, Rows::open(&file)?, printer, CHUNK_ROWS, reject, |_| Ok(())).await?;
     if let Some(failure) = ended {
         return Err(failure);
     }

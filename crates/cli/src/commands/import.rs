@@ -14,7 +14,9 @@ use crate::output::{Exit, Failure, Outcome, Printer, add_violations, count, visi
 use crate::rows::Rows;
 
 /// How many rows are in memory at a time, and about how many bytes of the file.
-const CHUNK_ROWS: usize = 4_000;
+pub(crate) const CHUNK_ROWS: usize = 4_000;
+/// How many rows where each piece is acknowledged.
+const CHUNK_ROWS_ACKNOWLEDGED: usize = 200;
 const CHUNK_SIZE_BYTES: u64 = 8_000_000;
 
 pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Printer) -> Outcome {
@@ -35,7 +37,10 @@ pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Pr
             ));
         }
     };
-    let rows = Rows::open(Path::new(file))?;
+    let rows = match file.as_str() {
+        "-" => Rows::of_standard_input(),
+        path => Rows::open(Path::new(path))?,
+    };
     let database = open_existing(target).await?;
     let destination = match (tenant, tenant_field) {
         (Some(tenant), _) => Destination::Tenant(tenant.clone()),
@@ -46,7 +51,8 @@ pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Pr
     };
     let importer = Importer::new(&database, destination, record_type, mapping, arguments.replace).await?;
     let started = Instant::now();
-    let Imported { report, ended } = import(importer, rows, printer, |rejection| {
+    let chunk_rows = if arguments.acknowledge { CHUNK_ROWS_ACKNOWLEDGED } else { CHUNK_ROWS };
+    let reject = |rejection: &Rejection| {
         let reason = &rejection.reason;
         match printer.json {
             true => {
@@ -64,8 +70,14 @@ pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Pr
                 Ok(())
             }
         }
-    })
-    .await?;
+    };
+    let acknowledge = |line: u64| match arguments.acknowledge {
+        true => printer.document(&json!({ "acknowledged_line": line }), || {
+            format!("everything up to line {line} is imported or reported")
+        }),
+        false => Ok(()),
+    };
+    let Imported { report, ended } = import(importer, rows, printer, chunk_rows, reject, acknowledge).await?;
     let seconds = started.elapsed().as_secs_f64();
     printer.document(&summary(&report, seconds), || {
         format!(
@@ -108,12 +120,15 @@ pub(crate) fn summary(report: &ImportReport, seconds: f64) -> serde_json::Value 
     })
 }
 
-/// Imports all rows, with a progress bar on a terminal. Every rejection is handed to `reject`, by line.
+/// Imports all rows, so many at a time, with a progress bar on a terminal. Every rejection is handed to `reject`, by line; then the last line up to which everything is
+/// imported or rejected to `acknowledge`.
 pub(crate) async fn import(
     mut importer: Importer,
     mut rows: Rows,
     printer: Printer,
+    chunk_rows: usize,
     mut reject: impl FnMut(&Rejection) -> Outcome<()>,
+    mut acknowledge: impl FnMut(u64) -> Outcome<()>,
 ) -> Outcome<Imported> {
     let bar = match printer.json {
         true => ProgressBar::hidden(),
@@ -126,8 +141,12 @@ pub(crate) async fn import(
         bar.set_style(style);
     }
     loop {
-        let chunk = match rows.next_rows(CHUNK_ROWS, CHUNK_SIZE_BYTES) {
-            Ok(chunk) if !chunk.is_empty() => importer.write(chunk).await.map_err(Failure::from).map(Some),
+        let mut last_line = 0;
+        let chunk = match rows.next_rows(chunk_rows, CHUNK_SIZE_BYTES) {
+            Ok(chunk) if !chunk.is_empty() => {
+                last_line = chunk.last().map_or(0, |row| row.line);
+                importer.write(chunk).await.map_err(Failure::from).map(Some)
+            }
             Ok(_) => Ok(None),
             Err(failure) => Err(failure),
         };
@@ -138,7 +157,10 @@ pub(crate) async fn import(
                 return Ok(Imported { report: importer.report().clone(), ended: ended.err() });
             }
         };
-        bar.suspend(|| rejections.iter().try_for_each(&mut reject))?;
+        bar.suspend(|| {
+            rejections.iter().try_for_each(&mut reject)?;
+            acknowledge(last_line)
+        })?;
         bar.set_position(rows.progress().0);
     }
 }
