@@ -93,6 +93,9 @@ pub struct Report {
     pub rare_paths: BTreeMap<&'static str, u64>,
 }
 
+/// How many steps a life may take. The longest of a million seeds took a fiftieth of it.
+const STEPS_MAX: u64 = 2_000_000;
+
 struct NoThreads;
 
 impl Threads for NoThreads {
@@ -359,8 +362,12 @@ impl Simulation {
 
     /// Lets tasks, the engine's work and time take turns.
     fn drive(&mut self, executor: &mut Executor<'_>, opened: &mut Opened) -> Verdict<Life> {
-        let mut idle = 0;
+        let (mut idle, mut steps) = (0, 0);
         while !executor.is_empty() {
+            steps += 1;
+            if steps > STEPS_MAX {
+                return Err(Oracle::Watches.says("the clients come to no end: somebody tries again for ever"));
+            }
             if !self.disk.has_power() {
                 return Ok(Life::Stopped);
             }
