@@ -12,7 +12,7 @@ use crate::log::Closed;
 use crate::reply::Sender;
 use crate::seam::Refused;
 use crate::sequencer::{Sequencer, Shared, Waiting};
-use crate::settings::Settings;
+use crate::settings::{Durability, Settings};
 use crate::stats::count;
 
 /// How often either thread looks around when nothing happens.
@@ -236,8 +236,9 @@ impl Stepper {
 
     /// Takes what waits through one batch, and does the housekeeping that is due. Nothing while the map is too far behind.
     pub fn step_committer(&mut self) {
-        if !self.committer.driver.is_map_behind() {
-            self.committer.turn();
+        match self.committer.driver.is_map_behind() {
+            true => self.committer.let_map_go_on(),
+            false => drop(self.committer.turn()),
         }
     }
 
@@ -251,6 +252,7 @@ impl Stepper {
         self.committer.driver.lock().is_closed = true;
         while self.has_work() {
             while self.committer.driver.is_map_behind() {
+                self.committer.let_map_go_on();
                 self.keeper.turn_or_stop();
             }
             self.committer.turn();
@@ -278,12 +280,24 @@ impl Committer {
         let _abort = AbortOnPanic;
         loop {
             self.driver.wait();
+            if self.driver.is_map_behind() {
+                self.let_map_go_on();
+            }
             self.driver.wait_for_map();
             if self.turn() {
                 break;
             }
         }
         self.finish();
+    }
+
+    /// The map takes what is on disk in the log: with relaxed durability that is brought there now.
+    fn let_map_go_on(&mut self) {
+        if let Durability::Relaxed { .. } = self.driver.settings.durability
+            && let Err(error) = self.sequencer.sync()
+        {
+            self.driver.shared.stop(&error);
+        }
     }
 
     /// Takes a batch through its steps; true when the database is closed and nothing waits any more.

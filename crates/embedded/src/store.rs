@@ -29,6 +29,8 @@ pub(crate) struct Store {
     /// No version below this one can be read. Raised before the map takes on what is not newer.
     oldest: AtomicI64,
     pending: Mutex<VecDeque<Pending>>,
+    /// The last sequence number of the log that is on disk. What is behind it stays out of the map: a power cut could take it from the log alone.
+    durable: AtomicU64,
     size_bytes: AtomicU64,
     counters: Arc<Counters>,
 }
@@ -48,6 +50,7 @@ impl Store {
             map,
             oldest: AtomicI64::new(oldest),
             pending: Mutex::default(),
+            durable: AtomicU64::new(u64::MAX),
             size_bytes: AtomicU64::new(0),
             counters,
         }
@@ -59,6 +62,11 @@ impl Store {
         self.window.enter(&batch);
         self.size_bytes.fetch_add(size_bytes, Ordering::Relaxed);
         self.lock().push_back(Pending { sequence, batch, size_bytes });
+    }
+
+    /// Says up to which sequence number the log is on disk. Until this is called all of it is taken to be.
+    pub(crate) fn set_durable(&self, sequence: u64) {
+        self.durable.store(sequence, Ordering::Release);
     }
 
     /// The oldest version that can be read.
@@ -115,13 +123,14 @@ impl Store {
     /// 10002, 1510, 10001: the map may be unable to go on.
     pub(crate) fn apply_due(&self) -> Result<Option<Applied>> {
         let oldest = self.oldest();
+        let durable = self.durable.load(Ordering::Acquire);
         let mut change = Change::default();
         let mut size_bytes = 0;
         let due = {
             let pending = self.lock();
             let due = pending.iter().take_while(|pending| {
                 let is_old = pending.batch.version <= oldest || is_active(Fault::MapAheadOfReaders);
-                let is_due = is_old && size_bytes < CHANGE_SIZE_BYTES;
+                let is_due = is_old && pending.sequence <= durable && size_bytes < CHANGE_SIZE_BYTES;
                 size_bytes += if is_due { pending.size_bytes } else { 0 };
                 is_due
             });

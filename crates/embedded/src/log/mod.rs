@@ -222,6 +222,11 @@ impl Log {
         Ok(())
     }
 
+    /// Everything up to this sequence number is on disk.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable
+    }
+
     /// Writes a mark, to be called when there is nothing else to write. It need not be synced.
     ///
     /// # Errors

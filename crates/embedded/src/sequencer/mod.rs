@@ -93,7 +93,7 @@ impl Sequencer {
     pub(crate) fn new(shared: Arc<Shared>, log: Option<Log>, durability: Durability) -> Sequencer {
         let mut resolver = Resolver::default();
         resolver.forget(shared.store.oldest());
-        Sequencer {
+        let sequencer = Sequencer {
             shared,
             resolver,
             log,
@@ -101,7 +101,9 @@ impl Sequencer {
             volatile_sequence: 0,
             synced_at: Duration::ZERO,
             is_sync_due: false,
-        }
+        };
+        sequencer.tell_durable();
+        sequencer
     }
 
     /// Takes a batch of commits, in the order of their arrival, to their outcomes.
@@ -179,7 +181,16 @@ impl Sequencer {
     pub(crate) fn sync(&mut self) -> Result<()> {
         let Some(log) = &mut self.log else { return Ok(()) };
         self.is_sync_due = false;
-        log.sync()
+        log.sync()?;
+        self.tell_durable();
+        Ok(())
+    }
+
+    /// With relaxed durability the map waits for the log: what only the operating system has would be in the map and not in the log after a power cut.
+    fn tell_durable(&self) {
+        if let (Durability::Relaxed { .. }, Some(log)) = (self.durability, &self.log) {
+            self.shared.store.set_durable(log.durable());
+        }
     }
 
     /// Brings everything to disk and says so at the log's end. Nothing is committed after this.
@@ -236,6 +247,7 @@ impl Sequencer {
             self.is_sync_due = false;
             self.synced_at = now;
         }
+        self.tell_durable();
         Ok(())
     }
 

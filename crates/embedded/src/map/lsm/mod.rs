@@ -171,6 +171,7 @@ impl OrderedMap for LsmMap {
 #[cfg(test)]
 mod tests {
     use tenantry_kv::KeyRange;
+    use tenantry_kv::env::{File, LockGuard};
 
     use super::*;
     use crate::map::MemoryMap;
@@ -219,9 +220,65 @@ mod tests {
         }
     }
 
+    /// A directory whose syncs do nothing: these tests cut no power, and a busy disk would make them wait for minutes.
+    struct Unsynced<T>(T);
+
+    impl Directory for Unsynced<Arc<dyn Directory>> {
+        fn open(&self, name: &str, create: bool) -> Result<Arc<dyn File>> {
+            Ok(Arc::new(Unsynced(self.0.open(name, create)?)))
+        }
+
+        fn rename(&self, from: &str, to: &str) -> Result<()> {
+            self.0.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> Result<()> {
+            self.0.remove(name)
+        }
+
+        fn list(&self) -> Result<Vec<String>> {
+            self.0.list()
+        }
+
+        fn sync(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn lock(&self, name: &str, owner: &str) -> Result<Box<dyn LockGuard>> {
+            self.0.lock(name, owner)
+        }
+
+        fn free_bytes(&self) -> Result<u64> {
+            self.0.free_bytes()
+        }
+    }
+
+    impl File for Unsynced<Arc<dyn File>> {
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+            self.0.read_at(offset, buffer)
+        }
+
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+            self.0.write_at(offset, bytes)
+        }
+
+        fn len(&self) -> Result<u64> {
+            self.0.len()
+        }
+
+        fn set_len(&self, length: u64) -> Result<()> {
+            self.0.set_len(length)
+        }
+
+        fn sync_data(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
     fn open(path: &std::path::Path, settings: MapSettings) -> Result<LsmMap> {
         let path = path.to_str().unwrap();
         let directory = tenantry_env::system().storage.open_directory(path)?;
+        let directory: Arc<dyn Directory> = Arc::new(Unsynced(directory));
         LsmMap::open(directory, path, true, 20_000, settings, Arc::default())
     }
 
