@@ -93,7 +93,7 @@ pub struct Report {
     pub rare_paths: BTreeMap<&'static str, u64>,
 }
 
-/// How many steps a life may take. The longest of a million seeds took a fiftieth of it.
+/// How many steps a life may take: far more than one needs that comes to an end.
 const STEPS_MAX: u64 = 2_000_000;
 
 struct NoThreads;
