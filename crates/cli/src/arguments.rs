@@ -70,6 +70,8 @@ pub(crate) enum Command {
     Delete(DeleteArguments),
     /// Print the records that a filter asks for
     Query(QueryArguments),
+    /// Count records and compute sums, averages, least and greatest values, by groups
+    Aggregate(AggregateArguments),
     /// A tenant's own key-value space: get, set, clear, range
     Kv(KvArguments),
     /// Print what the database holds and how it is doing
@@ -345,9 +347,30 @@ pub(crate) struct QueryArguments {
     /// The token that the page before ended with
     #[arg(long, value_name = "TOKEN")]
     pub(crate) after: Option<String>,
+    /// Print these fields alone; may be given several times. Where an index covers them, no record is read
+    #[arg(long, value_name = "FIELD")]
+    pub(crate) select: Vec<String>,
     /// Print how the records were found, too
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct AggregateArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// What to compute: count, sum:FIELD, average:FIELD, min:FIELD, max:FIELD
+    #[arg(default_value = "count", value_name = "MEASURE")]
+    pub(crate) measures: Vec<String>,
+    /// The field whose values tell groups apart; may be given several times
+    #[arg(long = "group-by", value_name = "FIELD")]
+    pub(crate) group_by: Vec<String>,
+    /// The condition, in CEL
+    #[arg(long = "where", value_name = "CEL")]
+    pub(crate) filter: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -53,6 +53,7 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Put(arguments) => commands::records::put(arguments, target, printer).await,
         Command::Delete(arguments) => commands::records::delete(arguments, target, printer).await,
         Command::Query(arguments) => commands::records::query(arguments, target, printer).await,
+        Command::Aggregate(arguments) => commands::aggregate::run(arguments, target, printer).await,
         Command::Kv(arguments) => commands::kv::run(arguments, target, printer).await,
         Command::Database(command) => commands::database::run(command, target, printer).await,
         Command::Copy(arguments) => commands::database::copy(arguments, target, printer).await,

@@ -1,6 +1,6 @@
 //! A database: its header, and the catalog of schemas and tenants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -48,6 +48,8 @@ pub(crate) struct Inner {
     schemas: Mutex<BTreeMap<(Uuid, u32), Arc<Schema>>>,
     pub(crate) ids: Ids,
     headers: Mutex<BTreeMap<u64, (Bytes, Arc<TenantHeader>)>>,
+    /// How often each index of a schema was used since the database was opened.
+    index_uses: Mutex<BTreeMap<(Uuid, u32), u64>>,
 }
 
 /// A schema as it stands in the catalog.
@@ -185,6 +187,7 @@ impl Database {
             schemas: Mutex::default(),
             ids: Ids::default(),
             headers: Mutex::default(),
+            index_uses: Mutex::default(),
         };
         Ok(Database { inner: Arc::new(inner) })
     }
@@ -419,6 +422,18 @@ impl Database {
             .await?;
         lock(&inner.headers).remove(&info.id);
         Ok(info)
+    }
+
+    /// How often queries of this process used each index of a schema since the database was opened: an index that nothing uses costs every writer and
+    /// serves nobody. By record type and index.
+    pub fn index_uses(&self, schema: &Schema) -> Vec<(String, String, u64)> {
+        let uses = lock(&self.inner.index_uses);
+        let types = schema.definition.types.iter();
+        let indexes = types.flat_map(|record_type| {
+            record_type.indexes.iter().map(move |index| (record_type.name.clone(), index))
+        });
+        let count = |id: u32| uses.get(&(schema.uuid, id)).copied().unwrap_or_default();
+        indexes.map(|(record_type, index)| (record_type, index.name.clone(), count(index.id))).collect()
     }
 
     /// How many tenants there are, and about how many bytes the database takes.
@@ -678,6 +693,17 @@ impl Inner {
         }
         headers.insert(id, (bytes, header.clone()));
         Ok(header)
+    }
+
+    /// Notes that a query used some indexes.
+    pub(crate) fn count_index_uses(&self, schema: &Schema, index_ids: &BTreeSet<u32>) {
+        if index_ids.is_empty() {
+            return;
+        }
+        let mut uses = lock(&self.index_uses);
+        for id in index_ids {
+            *uses.entry((schema.uuid, *id)).or_default() += 1;
+        }
     }
 
     /// The key that seals new tokens.

@@ -54,7 +54,7 @@ pub(crate) fn element(value: Option<&Value>, field_type: &FieldType) -> Result<E
     })
 }
 
-/// The value of an element, as far as the element holds it: a decimal's form does not lead back.
+/// The value of an element: equal to the one that it was made of, though a decimal has lost its trailing zeros.
 pub(crate) fn value(element: &Element, field_type: &FieldType) -> Option<Value> {
     Some(match (element, field_type) {
         (Element::Bool(value), FieldType::Bool) => Value::Bool(*value),
@@ -63,6 +63,7 @@ pub(crate) fn value(element: &Element, field_type: &FieldType) -> Option<Value> 
         (Element::String(value), FieldType::String) => Value::String(value.clone()),
         (Element::Bytes(value), FieldType::Bytes) => Value::Bytes(value.clone()),
         (Element::Uuid(value), FieldType::Uuid) => Value::Uuid(*value),
+        (Element::Bytes(form), FieldType::Decimal) => Value::Decimal(decimal_of(form)?),
         (Element::Int(value), FieldType::Timestamp) => Value::Timestamp(timestamp_of(*value).ok()?),
         (Element::Int(value), FieldType::Date) => Value::Date(date_of(*value).ok()?),
         (Element::Int(id), FieldType::Enum(values)) => {
@@ -102,6 +103,28 @@ pub(crate) fn decimal_form(decimal: Decimal) -> Bytes {
     }
 }
 
+/// The decimal of a form.
+fn decimal_of(form: &[u8]) -> Option<Decimal> {
+    let (sign, magnitude) = form.split_first()?;
+    let magnitude: Vec<u8> = match sign {
+        2 => return Some(Decimal::ZERO),
+        1 => magnitude.strip_suffix(&[255])?.iter().map(|byte| 255 - byte).collect(),
+        _ => magnitude.to_vec(),
+    };
+    let (exponent, digits) = magnitude.split_first()?;
+    let mut mantissa = 0i128;
+    for digit in digits {
+        mantissa = mantissa.checked_mul(10)?.checked_add(i128::from(digit.checked_sub(1)?))?;
+    }
+    let mut scale = digits.len() as i64 - (i64::from(*exponent) - 128);
+    while scale < 0 {
+        mantissa = mantissa.checked_mul(10)?;
+        scale += 1;
+    }
+    let mantissa = if *sign == 1 { -mantissa } else { mantissa };
+    Decimal::try_from_i128_with_scale(mantissa, u32::try_from(scale).ok()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::str::FromStr;
@@ -124,6 +147,10 @@ mod tests {
         assert_eq!(form("0.001"), [3, 126, 2]);
         assert_eq!(form("-12.5"), [1, 125, 253, 252, 249, 255]);
         assert_eq!(form("100"), [3, 131, 2]);
+        for extreme in [Decimal::MAX, Decimal::MIN, Decimal::new(1, 28), Decimal::new(-1, 28), Decimal::ZERO]
+        {
+            assert_eq!(decimal_of(&decimal_form(extreme)), Some(extreme));
+        }
     }
 
     proptest! {
@@ -131,6 +158,7 @@ mod tests {
         fn decimals_sort_as_their_bytes(one in (any::<i64>(), 0u32..20), other in (any::<i64>(), 0u32..20), near in -3i64..3) {
             let close = Decimal::new(one.0.saturating_add(near), one.1);
             let (one, other) = (Decimal::new(one.0, one.1), Decimal::new(other.0, other.1));
+            prop_assert_eq!(decimal_of(&decimal_form(one)), Some(one));
             prop_assert_eq!(one.cmp(&other), decimal_form(one).cmp(&decimal_form(other)));
             prop_assert_eq!(one.cmp(&close), decimal_form(one).cmp(&decimal_form(close)));
         }

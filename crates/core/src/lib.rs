@@ -33,7 +33,6 @@
 //! **Architecture invariant:** this crate knows the contract alone, no engine; it names no executor, clock, file or source of randomness; and key bytes are
 //! put together in one module, from a tenant's handle.
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "what the plans of the new kinds of index will take")]
 
 mod change_log;
 mod compression;
@@ -75,7 +74,9 @@ pub use import::{
     Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, Rejection, RowContents,
 };
 pub use json::parse_json;
-pub use query::{Explanation, Order, Page, Query};
+pub use query::{
+    Aggregation, Explanation, Group, Groups, Measure, Order, Page, PathExplanation, Query, StopReason,
+};
 pub use record::{PrimaryKey, Record, RecordVersion};
 pub use schema::{
     Column, Condition as IndexCondition, Index, IndexKind, MissingRule, OnDelete, RecordType, Reference,

@@ -121,6 +121,10 @@ pub const PAGE_SIZE_BYTES: usize = 4_000_000;
 pub const SCANNED_MAX: usize = 20_000;
 /// The records that a query without a fitting index may look at to sort them.
 pub const SORTED_MAX: usize = 100_000;
+/// The most branches of an `||`, or elements of an `in`, for which each a path of its own is taken.
+pub const UNION_BRANCHES_MAX: usize = 32;
+/// The most groups of an aggregate.
+pub const GROUPS_MAX: usize = 10_000;
 /// The columns of an order.
 pub const ORDER_COLUMNS_MAX: usize = 8;
 

@@ -76,6 +76,25 @@ impl Record {
         self.nulls.push(name.into());
     }
 
+    /// Sets a value unless there is one.
+    pub(crate) fn set_if_absent(&mut self, name: &Name, value: Value) {
+        if self.get(name).is_none() {
+            self.values.push((name.clone(), value));
+        }
+    }
+
+    /// The same with some fields alone, in the schema's order.
+    pub(crate) fn selected(&self, names: &[String], record_type: &RecordType) -> Record {
+        let mut selected = Record::new();
+        for field in record_type.fields.iter().filter(|field| names.iter().any(|name| **name == *field.name))
+        {
+            if let Some(value) = self.get(&field.name) {
+                selected.values.push((field.name.clone(), value.clone()));
+            }
+        }
+        selected
+    }
+
     /// Takes a value out.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
         let place = self.values.iter().position(|(known, _)| **known == *name)?;

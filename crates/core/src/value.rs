@@ -425,6 +425,14 @@ fn scalar(json: &Json, field_type: &FieldType) -> Result<Value, Cow<'static, str
     })
 }
 
+/// A value in an explanation: texts in quotes, and cut.
+pub(crate) fn shown_value(value: &Value) -> String {
+    match value {
+        Value::String(_) | Value::Enum(_) => shown(&value.to_string()),
+        value => value.to_string(),
+    }
+}
+
 fn shown_json(json: &Json) -> String {
     const SHOWN_CHARACTERS_MAX: usize = 60;
     let text = match json {

@@ -51,13 +51,15 @@ pub use options::{Database, Options, open};
 pub use pollster::block_on;
 pub use tenantry_core::jobs;
 pub use tenantry_core::{
-    Applied, Check, Code, Condition, Constraints, Copier, CopyPhase, DatabaseState, DatabaseStatistics,
-    DefaultValue, DeletedPage, Destination, EnumValue, Error, Explanation, Expression, FORMAT_VERSION, Field,
-    FieldMapping, FieldType, Filter, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
-    Kind, Language, Name, NamedCheck, OnDelete, Order, Page, Pattern, PrimaryKey, Priority, Query, RawPage,
-    RawRange, Record, RecordType, RecordVersion, Reference, Rejection, Result, RowContents, RunOptions,
-    Schema, SchemaDefinition, SequenceBlocks, Tenant, TenantInfo, TenantPage, TenantReader,
-    TenantTransaction, Term, Token, Tokenizer, Value, Violation, field, limits, parameter, parse_json, value,
+    Aggregation, Applied, Check, Code, Column, Condition, Constraints, Copier, CopyPhase, DatabaseState,
+    DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Explanation, Expression,
+    FORMAT_VERSION, Field, FieldMapping, FieldType, Filter, Group, Groups, Idempotent, ImportMapping,
+    ImportReport, ImportRow, Importer, Index, IndexCondition, IndexKind, Kind, Language, Measure,
+    MissingRule, Name, NamedCheck, OnDelete, Order, Page, PathExplanation, Pattern, PrimaryKey, Priority,
+    Query, RawPage, RawRange, Record, RecordType, RecordVersion, Reference, Rejection, Result, RowContents,
+    RunOptions, Schema, SchemaDefinition, SequenceBlocks, StopReason, Tenant, TenantInfo, TenantPage,
+    TenantReader, TenantTransaction, Term, Token, Tokenizer, Value, Violation, field, limits, parameter,
+    parse_json, value,
 };
 pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+pub(crate) mod aggregate;
 pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod import;

@@ -166,8 +166,9 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
     query.filter = arguments.filter.as_deref().map(Filter::from);
     query = with_parameters(query, &arguments.parameters)?;
     query.after = arguments.after;
+    query.selected = arguments.select;
     for column in &arguments.order {
-        let (field, is_descending) = match column.split_once(':') {
+        let (field, is_descending) = match column.rsplit_once(':') {
             None | Some((_, "asc")) => (column.trim_end_matches(":asc"), false),
             Some((field, "desc")) => (field, true),
             Some(_) => return Err(Failure::Usage(format!("--order {column}: write FIELD or FIELD:desc"))),
@@ -178,18 +179,9 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
     let schema = tenant.schema().await?;
     let page = tenant.query(&query).await?;
     let records: Vec<Json> = page.records.iter().map(Record::to_json).collect();
-    let mut document = json!({ "records": records, "next": page.next });
+    let mut document = json!({ "records": records, "next": page.next, "stop": page.stop.name() });
     if arguments.explain {
-        let explanation = &page.explanation;
-        document["explanation"] = json!({
-            "text": explanation.to_string(),
-            "index": explanation.index,
-            "bounds": explanation.bounds,
-            "reverse": explanation.is_reverse,
-            "filtered": explanation.is_filtered,
-            "sorted_in_memory": explanation.is_sorted,
-            "entries_scanned": explanation.scanned,
-        });
+        document["explanation"] = page.explanation.to_json();
     }
     printer.document(&document, || match schema.definition.record_type(&query.record_type) {
         Ok(record_type) => table(record_type, &page.records.iter().collect::<Vec<_>>(), printer),
@@ -197,6 +189,9 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
     })?;
     if arguments.explain {
         printer.say(format_args!("\n{}", visible(&page.explanation.to_string())))?;
+        for line in page.explanation.statistics.iter().chain(&page.explanation.others) {
+            printer.say(format_args!("  {}", visible(line)))?;
+        }
     }
     if let Some(token) = &page.next
         && !printer.json

@@ -38,6 +38,7 @@ mod types;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(crate) use self::arithmetic::order;
 pub use self::build::{Term, field, parameter, value};
 use self::check::Names;
 use self::evaluate::Scope;
@@ -114,7 +115,6 @@ impl Expression {
     }
 
     /// The names of the record's own fields that it depends on.
-    #[allow(dead_code, reason = "what depends on unchanged fields alone is not computed again")]
     pub(crate) fn fields(&self) -> BTreeSet<&str> {
         let mut fields = BTreeSet::new();
         self.root.visit(&mut |node| {

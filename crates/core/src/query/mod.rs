@@ -1,24 +1,34 @@
 //! Queries: a filter, an order, a limit, and a token to go on with.
 //!
-//! The planner takes the primary key or one index: the one that binds the most columns by equality, then by a range, and gives the order. What the
-//! path does not settle is checked on each record. An order that no path gives is made in memory, within a bound.
+//! The planner takes the primary key, an index, a union of several, or what two indexes have in common, as rules and a look at the first entries say. What
+//! the paths do not settle is checked on each record. An order that no path gives is made in memory, within a bound.
 
+mod aggregate;
+mod cursor;
 mod execute;
+mod explanation;
 mod plan;
+mod scan;
 mod token;
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use prost::Message;
 use serde_json::Value as Json;
 
+use self::execute::Place;
+use self::plan::Request;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::expression::{Expression, Filter};
-use crate::limits::{ORDER_COLUMNS_MAX, PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX};
+use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PAGE_SIZE_BYTES, SCANNED_MAX, SORTED_MAX};
 use crate::record::Record;
 use crate::schema::RecordType;
 use crate::tenant::{Tenant, TenantReader, TenantTransaction};
 use crate::value::{FieldType, Value};
+
+pub use aggregate::{Aggregation, Group, Groups, Measure};
+pub use explanation::{Explanation, PathExplanation};
 
 /// What to look for.
 ///
@@ -43,6 +53,14 @@ pub struct Query {
     pub rows_max: usize,
     /// The token of the page before.
     pub after: Option<String>,
+    /// The fields that the answer is to have; none for all of them. Records that have some fields alone have no version.
+    pub selected: Vec<String>,
+    /// The entries that the page may look at before it ends early. Default 20,000; at most 100,000.
+    pub scanned_max: usize,
+    /// The bytes of records after which the page ends early. Default and most: 4,000,000.
+    pub size_bytes_max: usize,
+    /// The time after which the page ends early. Every page gets on by one entry at least.
+    pub time_limit: Option<Duration>,
 }
 
 /// A column of an order.
@@ -58,8 +76,18 @@ impl Query {
     /// All records of a type, in the order of their primary keys.
     pub fn of(record_type: impl Into<String>) -> Query {
         let record_type = record_type.into();
-        let (filter, parameters, order) = (None, BTreeMap::new(), Vec::new());
-        Query { record_type, filter, parameters, order, rows_max: PAGE_ROWS_DEFAULT, after: None }
+        Query {
+            record_type,
+            filter: None,
+            parameters: BTreeMap::new(),
+            order: Vec::new(),
+            rows_max: PAGE_ROWS_DEFAULT,
+            after: None,
+            selected: Vec::new(),
+            scanned_max: SCANNED_MAX,
+            size_bytes_max: PAGE_SIZE_BYTES,
+            time_limit: None,
+        }
     }
 
     /// The same, with a condition.
@@ -107,6 +135,34 @@ impl Query {
         self
     }
 
+    /// The same, with some fields of each record alone. Where an index covers them, no record is read.
+    #[must_use]
+    pub fn select<Name: Into<String>>(mut self, fields: impl IntoIterator<Item = Name>) -> Query {
+        self.selected.extend(fields.into_iter().map(Into::into));
+        self
+    }
+
+    /// The same, with another bound on the entries that a page looks at.
+    #[must_use]
+    pub fn scanned_max(mut self, scanned_max: usize) -> Query {
+        self.scanned_max = scanned_max;
+        self
+    }
+
+    /// The same, with another bound on the bytes of a page.
+    #[must_use]
+    pub fn size_bytes_max(mut self, size_bytes_max: usize) -> Query {
+        self.size_bytes_max = size_bytes_max;
+        self
+    }
+
+    /// The same, with a bound on the time that a page takes.
+    #[must_use]
+    pub fn time_limit(mut self, time_limit: Duration) -> Query {
+        self.time_limit = Some(time_limit);
+        self
+    }
+
     /// The same, going on behind a page.
     #[must_use]
     pub fn after(mut self, token: impl Into<String>) -> Query {
@@ -121,50 +177,41 @@ impl Query {
 pub struct Page {
     /// The records. Fewer than asked for, even none, does not mean that there are no more: the token does.
     pub records: Vec<Record>,
+    /// Why the page ends where it does.
+    pub stop: StopReason,
     /// What to go on with, if there may be more. Opaque, sealed, and good for this query on this tenant alone.
     pub next: Option<String>,
     /// How the records were found.
     pub explanation: Explanation,
 }
 
-/// How a query was answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a page ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Explanation {
-    /// The index; `None` for the primary key.
-    pub index: Option<String>,
-    /// The conditions that bound the scan, as text.
-    pub bounds: Vec<String>,
-    /// Whether the scan runs from the end.
-    pub is_reverse: bool,
-    /// Whether each record is checked against the filter.
-    pub is_filtered: bool,
-    /// Whether the order was made in memory.
-    pub is_sorted: bool,
-    /// How many entries were looked at.
-    pub scanned: usize,
+pub enum StopReason {
+    /// There is nothing more.
+    #[default]
+    Exhausted,
+    /// It has as many records as were asked for.
+    Rows,
+    /// As many entries were looked at as may be for one page.
+    Scanned,
+    /// It has as many bytes as a page may have.
+    SizeBytes,
+    /// The time was up.
+    Time,
 }
 
-impl fmt::Display for Explanation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.index {
-            Some(index) => write!(formatter, "index {index}")?,
-            None => write!(formatter, "primary key")?,
+impl StopReason {
+    /// The reason in one word.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopReason::Exhausted => "exhausted",
+            StopReason::Rows => "rows",
+            StopReason::Scanned => "scanned",
+            StopReason::SizeBytes => "size_bytes",
+            StopReason::Time => "time",
         }
-        match self.bounds.is_empty() {
-            true => write!(formatter, ", all entries")?,
-            false => write!(formatter, ", {}", self.bounds.join(" and "))?,
-        }
-        if self.is_reverse {
-            write!(formatter, ", from the end")?;
-        }
-        if self.is_filtered {
-            write!(formatter, ", each record checked")?;
-        }
-        if self.is_sorted {
-            write!(formatter, ", sorted in memory")?;
-        }
-        write!(formatter, "; {} entries looked at", self.scanned)
     }
 }
 
@@ -201,15 +248,46 @@ impl TenantTransaction {
         if query.rows_max == 0 || query.rows_max > PAGE_ROWS_MAX {
             return Err(limit("the records of a page (at least one)", query.rows_max, PAGE_ROWS_MAX));
         }
+        check_bounds(query)?;
         let record_type = self.record_type(&query.record_type)?;
-        check_order(&query.order, record_type)?;
         let filter = compile(query, record_type)?;
-        let plan = plan::choose(record_type, filter.as_ref(), &query.order)?;
-        let position = match &query.after {
-            Some(text) => Some(token::open(self, query, &plan, text)?),
-            None => None,
+        let request = Request {
+            record_type,
+            filter: filter.as_ref(),
+            order: plan::sort_columns(&query.order, record_type)?,
+            wanted: wanted(query, filter.as_ref(), record_type)?,
+            rows_max: query.rows_max,
         };
-        execute::run(self, query, record_type, filter.as_ref(), &plan, position).await
+        let resumed = query.after.as_deref().map(|text| token::open(self, query, text)).transpose()?;
+        self.issue_pending();
+        let plan = plan::choose(self, &request, resumed.as_ref().map(|(plan, _)| *plan)).await?;
+        let plan = plan.ok_or_else(token::expired)?;
+        let position = resumed.map(|(_, position)| position);
+        let rows = match plan.is_sorted {
+            true => execute::sorted(self, query, &request, &plan, position).await?,
+            false => {
+                let position = position.map(cursor::Position::decode).transpose();
+                let position = position.map_err(|_| token::damaged())?;
+                execute::in_order(self, query, &request, &plan, position).await?
+            }
+        };
+        self.tenant().database.inner.count_index_uses(self.schema(), &plan.index_ids());
+        let position = rows.place.as_ref().map(|place| match place {
+            Place::Position(position) => position.encode_to_vec().into(),
+            Place::SortKey(key) => key.clone(),
+        });
+        let next =
+            position.map(|position| token::seal(self, query, plan.signature(), position)).transpose()?;
+        let explanation = Explanation::of(&plan, &request, &rows);
+        let records = match query.selected.is_empty() {
+            true => rows.records,
+            false => {
+                let selected =
+                    rows.records.iter().map(|record| record.selected(&query.selected, record_type));
+                selected.collect()
+            }
+        };
+        Ok(Page { records, stop: rows.stop, next, explanation })
     }
 }
 
@@ -249,23 +327,34 @@ fn parameter_from_json(name: &str, json: &Json, may_be_list: bool) -> Result<Val
     }
 }
 
-fn check_order(order: &[Order], record_type: &RecordType) -> Result<()> {
-    if order.len() > ORDER_COLUMNS_MAX {
-        return Err(limit("the columns of an order", order.len(), ORDER_COLUMNS_MAX));
+fn check_bounds(query: &Query) -> Result<()> {
+    if query.scanned_max == 0 || query.scanned_max > SORTED_MAX {
+        return Err(limit("the entries that a page looks at (at least one)", query.scanned_max, SORTED_MAX));
     }
-    for (index, column) in order.iter().enumerate() {
-        let field = record_type.field(&column.field)?;
-        if !field.field_type.has_key_form() {
-            let detail =
-                format!("{} is a {} and has no order", shown(&column.field), field.field_type.name());
-            return Err(Error::new(Code::QueryInvalid, detail));
-        }
-        if order[..index].iter().any(|earlier| earlier.field == column.field) {
-            return Err(Error::new(
-                Code::QueryInvalid,
-                format!("the order names {} twice", shown(&column.field)),
-            ));
-        }
+    if query.size_bytes_max == 0 || query.size_bytes_max > PAGE_SIZE_BYTES {
+        return Err(limit("the bytes of a page (at least one)", query.size_bytes_max, PAGE_SIZE_BYTES));
     }
     Ok(())
+}
+
+/// The fields that the answer, the filter and the order need; `None` for whole records.
+fn wanted(
+    query: &Query,
+    filter: Option<&Expression>,
+    record_type: &RecordType,
+) -> Result<Option<BTreeSet<String>>> {
+    if query.selected.is_empty() {
+        return Ok(None);
+    }
+    let mut wanted = BTreeSet::new();
+    for name in &query.selected {
+        record_type.field(name)?;
+        wanted.insert(name.clone());
+    }
+    wanted.extend(filter.iter().flat_map(|filter| filter.fields()).map(str::to_owned));
+    for column in &query.order {
+        let (expression, _) = Expression::parse_value(&column.field, record_type)?;
+        wanted.extend(expression.fields().into_iter().map(str::to_owned));
+    }
+    Ok(Some(wanted))
 }

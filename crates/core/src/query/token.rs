@@ -13,7 +13,6 @@ use tenantry_kv::seeded_faults::{Fault, is_active};
 use twox_hash::XxHash3_64;
 
 use super::Query;
-use super::plan::Plan;
 use crate::error::{Code, Error, Result};
 use crate::expression::value_text;
 use crate::messages::Secret;
@@ -30,8 +29,8 @@ struct Contents {
     tenant: Vec<u8>,
     #[prost(fixed64, tag = "2")]
     query: u64,
-    #[prost(uint32, tag = "3")]
-    path: u32,
+    #[prost(fixed64, tag = "7")]
+    plan: u64,
     #[prost(bytes = "bytes", tag = "4")]
     position: Bytes,
     #[prost(uint32, tag = "5")]
@@ -43,8 +42,8 @@ struct Contents {
 pub(super) fn seal(
     transaction: &TenantTransaction,
     query: &Query,
-    plan: &Plan<'_>,
-    position: &Bytes,
+    plan: u64,
+    position: Bytes,
 ) -> Result<String> {
     let inner = &transaction.tenant().database.inner;
     let secret = inner.newest_secret()?;
@@ -52,8 +51,8 @@ pub(super) fn seal(
     let contents = Contents {
         tenant: header.uuid.clone(),
         query: identity(query),
-        path: path_of(plan),
-        position: position.clone(),
+        plan,
+        position,
         epoch: header.token_epoch,
         schema_version: header.schema_version,
     };
@@ -70,15 +69,8 @@ pub(super) fn seal(
     Ok(BASE64.encode(head))
 }
 
-pub(super) fn open(
-    transaction: &TenantTransaction,
-    query: &Query,
-    plan: &Plan<'_>,
-    text: &str,
-) -> Result<Bytes> {
-    let damaged = || {
-        Error::new(Code::TokenDamaged, "take the token as the page before gave it, or begin anew without one")
-    };
+/// The plan that a token belongs to, and where it had come to.
+pub(super) fn open(transaction: &TenantTransaction, query: &Query, text: &str) -> Result<(u64, Bytes)> {
     if text.len() > TEXT_SIZE_BYTES_MAX {
         return Err(damaged());
     }
@@ -100,18 +92,21 @@ pub(super) fn open(
         return Err(Error::new(Code::TokenOfAnotherTenant, "a token is good for the tenant that gave it"));
     }
     if contents.query != identity(query) && !is_active(Fault::TokenNotBoundToQuery) {
-        let detail = "the type, the filter, its parameters and the order have to be those of the page before";
+        let detail = "the type, the filter, its parameters, the order and the fields have to be those of the page before";
         return Err(Error::new(Code::TokenOfAnotherQuery, detail));
     }
-    if (contents.epoch, contents.schema_version, contents.path)
-        != (header.token_epoch, header.schema_version, path_of(plan))
-    {
-        return Err(Error::new(
-            Code::TokenExpired,
-            "the tenant's schema or tokens have changed since: begin anew without one",
-        ));
+    if (contents.epoch, contents.schema_version) != (header.token_epoch, header.schema_version) {
+        return Err(expired());
     }
-    Ok(contents.position)
+    Ok((contents.plan, contents.position))
+}
+
+pub(super) fn damaged() -> Error {
+    Error::new(Code::TokenDamaged, "take the token as the page before gave it, or begin anew without one")
+}
+
+pub(super) fn expired() -> Error {
+    Error::new(Code::TokenExpired, "the tenant's schema or tokens have changed since: begin anew without one")
 }
 
 fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {
@@ -121,7 +116,7 @@ fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {
     Ok(ChaCha20Poly1305::new(&key))
 }
 
-/// What a token has to come back with: type, filter, parameters and order.
+/// What a token has to come back with: type, filter, parameters, order and selection.
 fn identity(query: &Query) -> u64 {
     let mut text = Vec::new();
     let mut part = |bytes: &[u8]| {
@@ -139,10 +134,6 @@ fn identity(query: &Query) -> u64 {
         part(column.field.as_bytes());
         part(&[u8::from(column.is_descending)]);
     }
+    query.selected.iter().for_each(|name| part(name.as_bytes()));
     XxHash3_64::oneshot(&text)
-}
-
-fn path_of(plan: &Plan<'_>) -> u32 {
-    let index = plan.index.map_or(0, |index| index.id);
-    index.wrapping_mul(2).wrapping_add(u32::from(plan.is_sorted))
 }

@@ -118,12 +118,6 @@ impl Column {
         }
     }
 
-    /// The same as people write it.
-    pub(crate) fn shown(&self) -> String {
-        let text = if self.is_each { format!("each of {}", self.text) } else { self.text.clone() };
-        if self.is_descending { format!("{text}:desc") } else { text }
-    }
-
     /// A column that is a field of the record.
     pub(crate) fn of_field(field: &Field) -> Column {
         Column {
@@ -162,11 +156,6 @@ impl Index {
     /// Whether it orders the records, so that a scan of it finds them.
     pub fn is_ordered(&self) -> bool {
         matches!(self.kind, IndexKind::Value { .. } | IndexKind::TimeToLive { .. })
-    }
-
-    /// The names of its columns, for people.
-    pub(crate) fn shown_columns(&self) -> String {
-        self.columns.iter().map(Column::shown).collect::<Vec<_>>().join(", ")
     }
 }
 

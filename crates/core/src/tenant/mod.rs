@@ -28,6 +28,7 @@ use crate::record::{PrimaryKey, Record};
 use run::start;
 
 pub use idempotency::Idempotent;
+pub(crate) use indexes::Amount;
 pub use raw::{RawPage, RawRange};
 pub use reader::TenantReader;
 pub use records::Condition;
@@ -83,6 +84,11 @@ impl Tenant {
     fn new(database: Database, info: TenantInfo) -> Result<Tenant> {
         let keys = database.inner.keys.tenant_keys(info.id)?;
         Ok(Tenant { database, info: Arc::new(info), keys })
+    }
+
+    /// The database that it belongs to.
+    pub fn database(&self) -> &Database {
+        &self.database
     }
 
     /// What the catalog says of it.

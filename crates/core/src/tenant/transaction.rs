@@ -195,7 +195,16 @@ impl TenantTransaction {
 
     /// A range of the tenant's keys. The caller has issued what is pending.
     pub(crate) fn engine_range(&self, request: &RangeRequest) -> KvFuture<RangeBatch> {
-        self.transaction.get_range(request, self.isolation())
+        self.engine_range_at(request, self.isolation())
+    }
+
+    /// As [`engine_range`](TenantTransaction::engine_range), with an isolation of its own.
+    pub(crate) fn engine_range_at(
+        &self,
+        request: &RangeRequest,
+        isolation: Isolation,
+    ) -> KvFuture<RangeBatch> {
+        self.transaction.get_range(request, isolation)
     }
 
     /// Gives the engine what is pending, so that range reads see it.

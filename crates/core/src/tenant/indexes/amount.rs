@@ -22,6 +22,11 @@ pub(crate) struct Amount {
 }
 
 impl Amount {
+    /// What a sum of integers takes.
+    pub(crate) const INTEGER_SIZE_BYTES: usize = 16;
+    /// What a sum of decimals takes.
+    pub(crate) const DECIMAL_SIZE_BYTES: usize = LIMBS * 4;
+
     /// A number of records.
     pub(crate) fn count(count: i64) -> Amount {
         Amount { limbs: limbs_of(i128::from(count)), width_bytes: 8 }
@@ -29,7 +34,7 @@ impl Amount {
 
     /// An integer in a sum.
     pub(crate) fn integer(value: i64) -> Amount {
-        Amount { limbs: limbs_of(i128::from(value)), width_bytes: 16 }
+        Amount { limbs: limbs_of(i128::from(value)), width_bytes: Amount::INTEGER_SIZE_BYTES }
     }
 
     /// A decimal in a sum.
@@ -38,7 +43,7 @@ impl Amount {
         for _ in value.scale()..SCALE {
             multiply_by_ten(&mut limbs);
         }
-        let amount = Amount { limbs, width_bytes: 32 };
+        let amount = Amount { limbs, width_bytes: Amount::DECIMAL_SIZE_BYTES };
         if value.is_sign_negative() { amount.negated() } else { amount }
     }
 

@@ -27,6 +27,7 @@ use crate::key_space::TenantKeys;
 use crate::record::{Record, RecordVersion};
 use crate::schema::{Index, IndexKind, RecordType};
 
+pub(crate) use amount::Amount;
 pub(super) use contributions::Stamped;
 use contributions::{Contributions, Write};
 

@@ -1,0 +1,207 @@
+//! The scan of one path.
+
+use bytes::Bytes;
+use tenantry_kv::tuple::{self, Element};
+use tenantry_kv::{KeyValue, KvFuture, RangeRequest};
+
+use super::plan::ScanPlan;
+use crate::error::{Code, Error, Result, shown};
+use crate::index_form;
+use crate::key_space::behind;
+use crate::record::{Record, RecordKeys};
+use crate::schema::{Index, RecordType};
+use crate::tenant::TenantTransaction;
+use crate::value::Name;
+use crate::wire;
+
+/// What a query read so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reads {
+    /// Entries and records of the paths.
+    pub(super) entries: usize,
+    pub(super) keys: usize,
+    pub(super) size_bytes: usize,
+}
+
+/// An entry of a path: where it lies, and the record it stands for.
+pub(super) struct Entry {
+    /// The entry's key, behind the path's prefix; for the primary key without the part.
+    pub(super) at: Bytes,
+    pub(super) keys: RecordKeys,
+    contents: Contents,
+}
+
+enum Contents {
+    /// Part 0 of the record.
+    Part(Bytes),
+    /// All that the query wants of it.
+    Covered(Record),
+    /// It is to be read by its key.
+    Key,
+}
+
+/// A record on its way.
+pub(super) type Load = Option<KvFuture<Option<Bytes>>>;
+
+pub(super) struct Scan<'a> {
+    transaction: &'a TenantTransaction,
+    record_type: &'a RecordType,
+    plan: &'a ScanPlan<'a>,
+    /// The prefix of the path's keys.
+    prefix: Bytes,
+    begin: Bytes,
+    end: Bytes,
+    pub(super) is_exhausted: bool,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(
+        transaction: &'a TenantTransaction,
+        record_type: &'a RecordType,
+        plan: &'a ScanPlan<'a>,
+    ) -> Result<Scan<'a>> {
+        let keys = &transaction.tenant().keys;
+        let prefix = match plan.index {
+            Some(index) => keys.index(index.id)?,
+            None => keys.records(record_type.id)?,
+        };
+        let (begin, end) = (behind(&prefix, &plan.begin), behind(&prefix, &plan.end));
+        let is_exhausted = begin >= end;
+        Ok(Scan { transaction, record_type, plan, prefix, begin, end, is_exhausted })
+    }
+
+    /// Goes on behind an entry. One outside the scan leaves it as it is, so that no token reaches further than its query.
+    pub(super) fn skip_behind(&mut self, at: &[u8]) {
+        let key = behind(&self.prefix, at);
+        if key < self.begin || key >= self.end {
+            return;
+        }
+        match self.plan.is_reverse {
+            true => self.end = key,
+            // Behind the entry and, for a record, behind its further parts.
+            false => self.begin = behind(&key, &[0xff]),
+        }
+        self.is_exhausted = self.begin >= self.end;
+    }
+
+    /// Goes on at the entry of a primary key, or behind where it would be. For an index that is bound in all columns, forwards.
+    pub(super) fn skip_to_key(&mut self, packed_key: &[u8]) {
+        let key = behind(&behind(&self.prefix, &self.plan.begin), packed_key);
+        if key > self.begin && key < self.end {
+            self.begin = key;
+        }
+    }
+
+    /// The next entries.
+    pub(super) async fn step(&mut self, rows_max: usize, reads: &mut Reads) -> Result<Vec<Entry>> {
+        if self.is_exhausted {
+            return Ok(Vec::new());
+        }
+        let request = RangeRequest::new(self.begin.clone(), self.end.clone())
+            .limit(rows_max)
+            .reverse(self.plan.is_reverse);
+        let batch = self.transaction.engine_range(&request).await?;
+        match batch.rows.last().filter(|_| batch.more) {
+            None => self.is_exhausted = true,
+            Some(last) if self.plan.is_reverse => self.end = last.key.clone(),
+            Some(last) => self.begin = behind(&last.key, &[0]),
+        }
+        let mut entries = Vec::with_capacity(batch.rows.len());
+        for row in batch.rows {
+            reads.keys += 1;
+            reads.size_bytes += row.key.len() + row.value.len();
+            entries.extend(self.entry(row)?);
+        }
+        reads.entries += entries.len();
+        Ok(entries)
+    }
+
+    /// The entry of a row; none for the further parts of a record.
+    fn entry(&self, row: KeyValue) -> Result<Option<Entry>> {
+        let relative = row.key.slice(self.prefix.len()..);
+        let mut elements = tuple::unpack(&relative)?;
+        let Some(index) = self.plan.index else {
+            if elements.pop() != Some(Element::Int(0)) {
+                return Ok(None);
+            }
+            let keys = self.transaction.record_keys(self.record_type, &elements)?;
+            // The place is the record, not its part.
+            return Ok(Some(Entry { at: keys.packed.clone(), keys, contents: Contents::Part(row.value) }));
+        };
+        let mut in_value = tuple::unpack(&row.value)?;
+        let carried = if index.covering.is_empty() { None } else { in_value.pop() };
+        let key = index_form::primary_key(self.record_type, index, &elements, &in_value)?;
+        let contents = match (self.plan.is_covering, carried) {
+            (true, Some(Element::Bytes(carried))) => {
+                Contents::Covered(self.covered(index, &elements, &key, &carried)?)
+            }
+            _ => Contents::Key,
+        };
+        let keys = self.transaction.record_keys(self.record_type, &key)?;
+        Ok(Some(Entry { at: relative, keys, contents }))
+    }
+
+    /// What an entry holds of its record.
+    fn covered(
+        &self,
+        index: &Index,
+        elements: &[Element],
+        key: &[Element],
+        carried: &[u8],
+    ) -> Result<Record> {
+        let mut record =
+            Record { values: wire::decode(carried, &self.record_type.fields)?.0, ..Record::new() };
+        for (name, element) in self.record_type.primary_key.iter().zip(key) {
+            let field = self.record_type.field(name)?;
+            if let Some(value) = crate::key_form::value(element, &field.field_type) {
+                record.set_if_absent(&field.name, value);
+            }
+        }
+        for (column, element) in index.columns.iter().zip(elements) {
+            if let (Some(name), Some(value)) = (column.field(), index_form::value(column, element)) {
+                record.set_if_absent(&Name::from(name), value);
+            }
+        }
+        Ok(record)
+    }
+
+    /// Begins to read the records of entries, side by side.
+    pub(super) fn load(&self, entries: &[Entry], reads: &mut Reads) -> Result<Vec<Load>> {
+        let load = |entry: &Entry| match entry.contents {
+            Contents::Part(_) | Contents::Covered(_) => Ok(None),
+            Contents::Key => {
+                reads.keys += 1;
+                Ok(Some(self.transaction.get_key(&entry.keys.part(0)?, self.transaction.isolation())))
+            }
+        };
+        entries.iter().map(load).collect()
+    }
+
+    /// The record of an entry, and about how many bytes it has.
+    pub(super) async fn record(
+        &self,
+        entry: Entry,
+        load: Load,
+        reads: &mut Reads,
+    ) -> Result<(Record, usize)> {
+        let bytes = match (entry.contents, load) {
+            (Contents::Covered(record), _) => return Ok((record, entry.at.len())),
+            (Contents::Part(part), _) => part,
+            (Contents::Key, Some(load)) => {
+                let part = load.await?.ok_or_else(|| self.dangling())?;
+                reads.size_bytes += part.len();
+                part
+            }
+            (Contents::Key, None) => return Err(self.dangling()),
+        };
+        let isolation = self.transaction.isolation();
+        let stored = self.transaction.assemble(self.record_type, &entry.keys, &bytes, isolation).await?;
+        Ok((stored.record, stored.size_bytes))
+    }
+
+    fn dangling(&self) -> Error {
+        let index = self.plan.index.map_or("primary key", |index| index.name.as_str());
+        let detail = format!("an entry of {} stands for a record that is not there", shown(index));
+        Error::new(Code::StoredDataInvalid, detail)
+    }
+}
