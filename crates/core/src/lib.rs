@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod change_log;
+mod changes;
 mod compression;
 mod consistent_scan;
 mod copy;

@@ -535,3 +535,56 @@ fn pages_end_early_for_a_reason_and_get_on() {
         assert_eq!(block_on(indexed.query(&query)).unwrap_err().code(), Code::LimitPassed);
     }
 }
+
+#[test]
+fn a_stream_gives_every_record() {
+    use futures_util::TryStreamExt;
+    let (_, indexed) = filled(100);
+    let query = query("points > 0 || account == \"a\"", &["points:desc", "id"]).rows_max(7);
+    let expected = all_pages(&indexed, &query);
+    let streamed: Vec<Record> = block_on(indexed.stream(query).try_collect()).unwrap();
+    assert!(expected.len() > 14);
+    assert_eq!(ids(&streamed), ids(&expected));
+    let refused: Result<Vec<Record>, _> = block_on(indexed.stream(Query::of("none")).try_collect());
+    assert_eq!(refused.unwrap_err().code(), Code::TypeNotFound);
+}
+
+/// The order of the last changes, also after several in one transaction and after deletions.
+#[test]
+fn records_come_in_the_order_of_their_changes() {
+    let (plain, tenant) = filled(0);
+    for id in [5, 3, 8, 1] {
+        block_on(tenant.put("task", &task(id, 7))).unwrap();
+    }
+    block_on(tenant.run(|transaction| async move {
+        transaction.put("task", &task(3, 9)).await?;
+        transaction.put("task", &task(9, 9)).await?;
+        transaction.put("task", &task(3, 11)).await?;
+        transaction.delete("task", &PrimaryKey::of(1)).await
+    }))
+    .unwrap();
+    let after =
+        |after, rows_max| block_on(tenant.changed_after("task", "changes", &[], after, rows_max)).unwrap();
+    let all = after(None, 100);
+    assert_eq!(ids(&all), [5, 8, 9, 3]);
+    assert!(all.windows(2).all(|pair| pair[0].version() < pair[1].version()));
+    let first = after(None, 2);
+    assert_eq!(ids(&after(first[1].version(), 100)), [9, 3]);
+    assert_eq!(after(all[3].version(), 100), []);
+    // Read and written back: it is the last to have changed.
+    block_on(tenant.run(|transaction| async move {
+        let record = transaction.get("task", &PrimaryKey::of(8)).await?.unwrap();
+        transaction.put("task", &record).await?;
+        // What has no version yet is not shown.
+        assert_eq!(ids(&transaction.changed_after("task", "changes", &[], None, 100).await?), [5, 9, 3]);
+        Ok::<_, tenantry::Error>(())
+    }))
+    .unwrap();
+    assert_eq!(ids(&after(None, 100)), [5, 9, 3, 8]);
+    let refused = |tenant: &Tenant, index: &str, group: &[Option<Value>]| {
+        block_on(tenant.changed_after("task", index, group, None, 10)).unwrap_err().code()
+    };
+    assert_eq!(refused(&tenant, "by_email", &[]), Code::QueryInvalid);
+    assert_eq!(refused(&tenant, "changes", &[None]), Code::QueryInvalid);
+    assert_eq!(refused(&plain, "changes", &[]), Code::QueryInvalid);
+}

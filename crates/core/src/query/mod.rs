@@ -9,6 +9,7 @@ mod execute;
 mod explanation;
 mod plan;
 mod scan;
+mod stream;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
