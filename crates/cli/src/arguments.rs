@@ -102,6 +102,11 @@ pub(crate) enum SchemaCommand {
         /// The schema's name
         name: String,
     },
+    /// Print a schema as a .proto file, with which any language reads stored records
+    Proto {
+        /// The schema's name
+        name: String,
+    },
     /// Print the names of all schemas
     List,
 }

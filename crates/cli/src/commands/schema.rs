@@ -41,6 +41,11 @@ pub(crate) async fn run(command: SchemaCommand, target: &Target, printer: Printe
             });
             printer.document(&document, || format!("{document:#}"))?;
         }
+        SchemaCommand::Proto { name } => {
+            let schema = open_existing(target).await?.schema(&name).await?;
+            let proto = schema.definition.to_proto();
+            printer.document(&json!({ "name": name, "proto": proto }), || proto.trim_end().to_owned())?;
+        }
         SchemaCommand::List => {
             let names = open_existing(target).await?.schema_names().await?;
             printer.document(&json!({ "schemas": names }), || names.join("\n"))?;

@@ -32,6 +32,7 @@ mod constraints;
 mod define_index;
 mod expressions;
 mod index;
+mod proto;
 mod references;
 mod source;
 
