@@ -12,7 +12,7 @@ use crate::error::{Code, Error, Result, shown};
 use crate::key_form;
 use crate::key_space::behind;
 use crate::record::Record;
-use crate::schema::{Column, Index, RecordType};
+use crate::schema::{Column, Index, IndexKind, RecordType};
 use crate::value::{FieldType, Name, Value};
 
 /// What stands for a missing value where those sort behind the others.
@@ -57,6 +57,21 @@ pub(crate) fn elements(column: &Column, values: &[(Name, Value)]) -> Result<Vec<
         }
     }
     Ok(elements)
+}
+
+/// Shows the texts of a column: one, or each element of a list.
+pub(crate) fn each_text(column: &Column, values: &[(Name, Value)], mut show: impl FnMut(&str)) {
+    match column.expression.value(values).as_deref() {
+        Some(Value::String(text)) if !column.is_each => show(text),
+        Some(Value::List(list)) if column.is_each => {
+            for value in list {
+                if let Value::String(text) = value {
+                    show(text);
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Every combination of the columns' elements for a record: one, but where a column takes each element of a list.
@@ -169,7 +184,8 @@ fn holds(index: &Index, key_column: &str) -> bool {
     let is_it = |column: &Column| {
         column.field() == Some(key_column) && !column.is_descending && !column.are_missing_last
     };
-    index.columns.iter().any(is_it)
+    // A word stands in the place of a text, and the records of one come in the order of the whole key.
+    !matches!(index.kind, IndexKind::Text { .. }) && index.columns.iter().any(is_it)
 }
 
 /// The columns of the primary key that an entry has behind the index's own.

@@ -108,6 +108,10 @@ pub const EXPRESSION_TEXT_SIZE_BYTES_MAX: usize = RECORD_SIZE_BYTES_MAX;
 pub const TOKEN_SIZE_BYTES_MAX: usize = 128;
 /// The words of a text: those behind them are left out.
 pub const TEXT_TOKENS_MAX: usize = 100_000;
+/// What the positions of one word of a record take in a text index, in bytes: an entry that would have more has none.
+pub const TEXT_POSITIONS_SIZE_BYTES_MAX: usize = 10_000;
+/// The most words of a filter that each make a path of a text index.
+pub const TEXT_PATHS_MAX: usize = 8;
 /// The words that one text match looks for.
 pub const TEXT_QUERY_TOKENS_MAX: usize = 256;
 

@@ -149,6 +149,7 @@ four = { kind = "sum", group = ["s"], of = "n" }
 five = { kind = "max", of = "n" }
 six = { kind = "version" }
 seven = { kind = "time_to_live", fields = ["at"], after_s = 60 }
+eight = { kind = "text", group = ["n"], fields = [{ each = "o" }], language = "english", tokenizer_version = 1 }
 by_parent = { fields = ["parent"] }
 [types.a.checks]
 c = "n == null || n < 9"
@@ -222,6 +223,10 @@ fn what_the_parser_refuses_is_not_valid() {
         rest("indexes]\ni = { fields = [\"f\"], missing = \"equal\" }"),
         rest("indexes]\ni = { fields = [\"f\"], unique = true, missing = \"never\" }"),
         rest("indexes]\ni = { fields = [\"f\"], after_s = 5 }"),
+        rest("indexes]\ni = { kind = \"text\" }"),
+        rest("indexes]\ni = { kind = \"text\", fields = [\"f\"], language = \"klingon\" }"),
+        rest("indexes]\ni = { fields = [\"f\"], language = \"english\" }"),
+        rest("indexes]\ni = { fields = [\"f\"], tokenizer_version = 1 }"),
         rest("indexes]\ni = { fields = [{ field = \"f\", each = \"f\" }] }"),
         rest("indexes]\ni = { fields = [{ order = \"asc\" }] }"),
         rest("indexes]\ni = { fields = [{ field = \"f\", order = \"up\" }] }"),

@@ -29,6 +29,8 @@ email = "string"
 tags = { type = "list", of = "string", optional = true }
 due = { type = "timestamp", optional = true }
 place = { type = "struct", optional = true, fields = { city = { type = "string", optional = true } } }
+body = { type = "string", optional = true }
+notes = { type = "list", of = "string", optional = true }
 "#;
 
 const INDEXES: &str = r#"
@@ -57,6 +59,12 @@ min_points = { kind = "min", group = ["account"], of = "points" }
 max_cost = { kind = "max", group = ["account"], of = "cost" }
 changes = { kind = "version" }
 expiry = { kind = "time_to_live", fields = ["due"], after_s = 60 }
+words = { kind = "text", fields = ["body"] }
+stems = { kind = "text", group = ["account"], fields = ["body"], language = "english" }
+all_stems = { kind = "text", fields = ["body"], language = "english" }
+tag_words = { kind = "text", group = [{ each = "tags" }], fields = ["body"], language = "german" }
+note_words = { kind = "text", fields = [{ each = "notes" }] }
+open_words = { kind = "text", fields = ["body"], where = "status == \"open\"", language = "french" }
 "#;
 
 fn tenants() -> (Tenant, Tenant) {
@@ -109,8 +117,26 @@ fn task(id: i64, seed: u64) -> Record {
         let city = (pick(42, 3) > 0).then(|| ("city".into(), ["Bern", "Zug"][pick(44, 2) as usize].into()));
         task.set("place", Value::Struct(city.into_iter().collect()));
     }
+    if pick(46, 8) > 0 {
+        task.set("body", BODIES[pick(48, BODIES.len() as u64) as usize]);
+    }
+    if pick(52, 3) > 0 {
+        let notes = BODIES[pick(54, 4) as usize..].iter().take(pick(56, 4) as usize);
+        task.set("notes", notes.map(|body| Value::from(*body)).collect::<Vec<_>>());
+    }
     task
 }
+
+const BODIES: &[&str] = &[
+    "",
+    "The quick brown fox; the quick red fox jumps over running dogs.",
+    "fox",
+    "Quick runs of foxes, quickly run: quicksand",
+    "CAFÉ Cafe\u{301} ｃａｆé",
+    "日本語の本 カタカナ",
+    "Straße\0straßen ΟΔΟΣ",
+    " ... -- !?",
+];
 
 const FILTERS: &[&str] = &[
     "true",
@@ -142,6 +168,25 @@ const FILTERS: &[&str] = &[
     "points + id > 5",
     "account.startsWith(\"a\") && !(\"red\" in tags)",
     "id > 3 && id <= 9",
+    "matches(body, \"fox\")",
+    "matches(body, \"FOX quick\") && points > 0",
+    "matches(body, \"fox\") && matches(body, \"fox quick\") && !matches(body, \"red\")",
+    "matches(body, \"runs\", \"english\") && account == \"a\"",
+    "matches(body, \"jumped dog\", \"english\") && account in [\"a\", \"ab\"]",
+    "matchesAny(body, \"café fox wolf 日\")",
+    "matchesAny(body, \"dogs sand\", \"english\") && status != null",
+    "matchesPhrase(body, \"quick red fox\")",
+    "matchesPhrase(body, \"日本\") || matches(body, \"οδος\")",
+    "matchesPrefix(body, \"qu\")",
+    "matchesPrefix(body, \"fox qu\")",
+    "matchesPrefix(body, \"running\", \"english\")",
+    "matchesPrefix(body, \"r\", \"english\") && account == \"a\"",
+    "matches(body, \"straßen\", \"german\") && \"red\" in tags",
+    "notes.exists(note, matches(note, \"quick fox\"))",
+    "notes.exists(note, matchesAny(note, \"fox café\"))",
+    "notes.exists(note, matchesPrefix(note, \"f\"))",
+    "notes.all(note, matches(note, \"fox\"))",
+    "matches(body, \"quick\", \"french\") && status == \"open\"",
 ];
 
 const ORDERS: &[&[&str]] = &[
@@ -403,6 +448,47 @@ fn a_look_at_the_entries_decides() {
 }
 
 #[test]
+fn words_are_found_by_their_entries() {
+    let (plain, indexed) = filled(1_000);
+    let explained = |filter: &str| block_on(indexed.query(&query(filter, &[]))).unwrap().explanation;
+    let cases = [
+        ("matches(body, \"FOX\")", "scan", "index words, body has the word \"fox\""),
+        (
+            "matchesPhrase(body, \"running dogs\")",
+            "intersection",
+            "index words, body has the word \"running\"",
+        ),
+        ("matches(body, \"wolf fox\")", "scan", "index words, body has the word \"wolf\""),
+        ("matchesAny(body, \"wolf fox\")", "union", "index words, body has the word \"fox\""),
+        ("matchesPrefix(body, \"qu\")", "scan", "index words, body has a word that begins with \"qu\""),
+        (
+            "matchesPrefix(body, \"running\", \"english\")",
+            "union",
+            "index all_stems, body has the word \"run\"",
+        ),
+        (
+            "notes.exists(note, matches(note, \"quickly\"))",
+            "scan",
+            "index note_words, an element of notes has",
+        ),
+        // No index has these stems.
+        ("matches(body, \"fox\", \"dutch\")", "scan", "primary key, all entries"),
+        ("notes.all(note, matches(note, \"fox\"))", "scan", "primary key, all entries"),
+    ];
+    for (filter, plan, path) in cases {
+        let found = explained(filter);
+        assert_eq!(found.plan, plan, "{filter}: {found}");
+        assert!(found.paths[0].to_string().starts_with(path), "{filter}: {found}");
+        check_query(&plain, &indexed, &query(filter, &[])).unwrap();
+        check_query(&plain, &indexed, &query(filter, &["id:desc"])).unwrap();
+        check_query(&plain, &indexed, &query(filter, &["points"])).unwrap();
+    }
+    let in_order = query("matches(body, \"fox\")", &["id:desc"]).rows_max(5);
+    let page = block_on(indexed.query(&in_order)).unwrap();
+    assert!(!page.explanation.is_sorted && page.explanation.scanned <= 6, "{}", page.explanation);
+}
+
+#[test]
 fn covered_queries_read_no_record() {
     let (plain, indexed) = filled(300);
     let select = ["id", "account", "status", "points", "cost", "email"];
@@ -487,6 +573,11 @@ fn schemas_with_indexes_that_make_no_sense_are_refused_by_name() {
         ("i = { fields = [{ field = \"points\", order = \"up\" }] }", "asc or desc"),
         ("i = { fields = [{ field = \"points\", missing = \"never\" }] }", "first or last"),
         ("i = { fields = [\"points\"], missing = \"equal\" }", "not unique"),
+        ("i = { kind = \"text\", fields = [\"points\"] }", "takes a string"),
+        ("i = { kind = \"text\", fields = [\"body\"], language = \"klingon\" }", "there are arabic, "),
+        ("i = { kind = \"text\", fields = [\"body\"], tokenizer_version = 2 }", "version 2 of the tokenizer"),
+        ("i = { kind = \"text\", fields = [\"body:desc\"] }", "no direction"),
+        ("i = { fields = [\"body\"], language = \"english\" }", "belongs to text"),
         ("i = { kind = \"bitmap\", fields = [\"points\"] }", "has the kind"),
         ("i = { kind = \"sum\" }", "needs \\\"of\\\""),
         ("i = { kind = \"sum\", of = \"rating\" }", "takes an int or a decimal"),

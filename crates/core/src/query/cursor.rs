@@ -39,6 +39,8 @@ pub(super) struct Found {
     /// Sorts as the order asks, and then by the primary key.
     pub(super) sort_key: Bytes,
     at: Bytes,
+    /// Whether an earlier entry of the same scan stands for it.
+    is_repeated: bool,
 }
 
 pub(super) struct Cursor<'a> {
@@ -168,9 +170,10 @@ impl<'a> Cursor<'a> {
         branch.at = Some(found.at.clone());
         branch.settle();
         self.behind += 1;
-        let is_repeated = earlier
-            .iter()
-            .any(|earlier| earlier.condition.is_some_and(|condition| condition.holds(&found.record.values)));
+        let is_repeated = found.is_repeated
+            || earlier.iter().any(|earlier| {
+                earlier.condition.is_some_and(|condition| condition.holds(&found.record.values))
+            });
         Some(if is_repeated { Taken::Repeated } else { Taken::Record(found) })
     }
 }
@@ -208,12 +211,14 @@ impl BranchCursor<'_> {
             }
         };
         let loads = scan.load(&entries, reads)?;
-        for (entry, load) in entries.into_iter().zip(loads) {
+        for (mut entry, load) in entries.into_iter().zip(loads) {
             let packed = entry.keys.packed.clone();
             let at = if is_both { packed.clone() } else { entry.at.clone() };
+            let word = entry.word.take();
             let (record, size_bytes) = scan.record(entry, load, reads).await?;
             let sort_key = sort_key(&record, order, &packed)?;
-            self.waiting.push_back(Found { record, size_bytes, sort_key, at });
+            let is_repeated = word.is_some_and(|word| scan.has_lesser_word(&word, &record));
+            self.waiting.push_back(Found { record, size_bytes, sort_key, at, is_repeated });
         }
         self.settle();
         Ok(passed)

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{KeyValue, KvFuture, RangeRequest};
 
-use super::plan::ScanPlan;
+use super::plan::{ScanPlan, Word};
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
 use crate::key_space::behind;
 use crate::record::{Record, RecordKeys};
-use crate::schema::{Index, RecordType};
+use crate::schema::{Index, IndexKind, RecordType};
 use crate::tenant::TenantTransaction;
 use crate::value::Name;
 use crate::wire;
@@ -28,6 +28,8 @@ pub(super) struct Entry {
     /// The entry's key, behind the path's prefix; for the primary key without the part.
     pub(super) at: Bytes,
     pub(super) keys: RecordKeys,
+    /// The word, where a scan is of all words that begin in some way.
+    pub(super) word: Option<String>,
     contents: Contents,
 }
 
@@ -126,9 +128,18 @@ impl<'a> Scan<'a> {
             }
             let keys = self.transaction.record_keys(self.record_type, &elements)?;
             // The place is the record, not its part.
-            return Ok(Some(Entry { at: keys.packed.clone(), keys, contents: Contents::Part(row.value) }));
+            return Ok(Some(Entry {
+                at: keys.packed.clone(),
+                keys,
+                word: None,
+                contents: Contents::Part(row.value),
+            }));
         };
-        let mut in_value = tuple::unpack(&row.value)?;
+        let mut in_value = match index.kind {
+            // The positions of the word.
+            IndexKind::Text { .. } => Vec::new(),
+            _ => tuple::unpack(&row.value)?,
+        };
         let carried = if index.covering.is_empty() { None } else { in_value.pop() };
         let key = index_form::primary_key(self.record_type, index, &elements, &in_value)?;
         let contents = match (self.plan.is_covering, carried) {
@@ -138,7 +149,29 @@ impl<'a> Scan<'a> {
             _ => Contents::Key,
         };
         let keys = self.transaction.record_keys(self.record_type, &key)?;
-        Ok(Some(Entry { at: relative, keys, contents }))
+        let word = match (&self.plan.word, elements.into_iter().nth(index.group_columns)) {
+            (Some(Word::Begin(_)), Some(Element::String(word))) => Some(word),
+            _ => None,
+        };
+        Ok(Some(Entry { at: relative, keys, word, contents }))
+    }
+
+    /// Whether the record has been there with a lesser word already. Its words tell, so that no page has to remember what others had.
+    pub(super) fn has_lesser_word(&self, word: &str, record: &Record) -> bool {
+        let (Some(Word::Begin(begin)), Some(index)) = (&self.plan.word, self.plan.index) else {
+            return false;
+        };
+        let (IndexKind::Text { tokenizer }, Some(column)) = (&index.kind, index.columns.last()) else {
+            return false;
+        };
+        let mut is_found = false;
+        index_form::each_text(column, &record.values, |text| {
+            tokenizer.each(text, |other| {
+                is_found = is_found || (other.starts_with(begin) && *other < *word);
+                !is_found
+            });
+        });
+        is_found
     }
 
     /// What an entry holds of its record.

@@ -6,6 +6,7 @@ use super::{check_count, invalid};
 use crate::error::{Error, Result, shown};
 use crate::expression::Expression;
 use crate::limits::{COLUMNS_MAX, TIME_TO_LIVE_AFTER_S_MAX};
+use crate::text::{Language, Tokenizer};
 use crate::value::{Field, FieldType};
 
 /// Whose index it is: for messages, and for what its expressions may name.
@@ -54,7 +55,7 @@ fn define_kind(source: &IndexSource, owner: &Owner<'_>) -> Result<IndexKind> {
         ))),
         false => Ok(()),
     };
-    let known = ["value", "count", "sum", "min", "max", "version", "time_to_live"];
+    let known = ["value", "count", "sum", "min", "max", "version", "text", "time_to_live"];
     if !known.contains(&kind) {
         return Err(owner.refused(format!("has the kind {}; there are {}", shown(kind), known.join(", "))));
     }
@@ -62,6 +63,7 @@ fn define_kind(source: &IndexSource, owner: &Owner<'_>) -> Result<IndexKind> {
     belongs("missing", source.missing.is_some(), &["value"])?;
     belongs("covering", !source.covering.is_empty(), &["value"])?;
     belongs("language", source.language.is_some(), &["text"])?;
+    belongs("tokenizer_version", source.tokenizer_version.is_some(), &["text"])?;
     belongs("after_s", source.after_s.is_some(), &["time_to_live"])?;
     belongs("of", source.of.is_some(), &["sum", "min", "max"])?;
     belongs("fields", !source.fields.is_empty(), &["value", "rank", "text", "time_to_live"])?;
@@ -88,10 +90,28 @@ fn define_kind(source: &IndexSource, owner: &Owner<'_>) -> Result<IndexKind> {
         "max" => IndexKind::Max,
         "rank" => IndexKind::Rank,
         "version" => IndexKind::Version,
-        "text" => IndexKind::Text { language: source.language.clone() },
+        "text" => IndexKind::Text { tokenizer: define_tokenizer(source, owner)? },
         "time_to_live" => IndexKind::TimeToLive { after_s },
         _ => IndexKind::Value { unique },
     })
+}
+
+/// How a text index cuts its texts into words.
+fn define_tokenizer(source: &IndexSource, owner: &Owner<'_>) -> Result<Tokenizer> {
+    let language = source.language.as_deref().map(|name| {
+        Language::of_name(name).ok_or_else(|| {
+            let known: Vec<&str> = Language::ALL.iter().map(|language| language.name()).collect();
+            owner.refused(format!("has the language {}; there are {}", shown(name), known.join(", ")))
+        })
+    });
+    let tokenizer = Tokenizer::new(language.transpose()?);
+    match source.tokenizer_version {
+        Some(version) if version != Tokenizer::VERSION => Err(owner.refused(format!(
+            "has words of version {version} of the tokenizer; this build makes those of version {}",
+            Tokenizer::VERSION
+        ))),
+        _ => Ok(tokenizer),
+    }
 }
 
 fn define_column(source: ColumnSource, owner: &Owner<'_>) -> Result<Column> {

@@ -2,6 +2,7 @@
 
 use crate::error::{Result, shown};
 use crate::expression::Expression;
+use crate::text::Tokenizer;
 use crate::value::{Field, FieldType};
 
 /// Something that is kept beside the records and answers a kind of question: an order, a count, a sum, a rank.
@@ -47,8 +48,8 @@ pub enum IndexKind {
     Version,
     /// The words of the last column.
     Text {
-        /// The language whose words are taken by their stems.
-        language: Option<String>,
+        /// How texts are cut into words.
+        tokenizer: Tokenizer,
     },
     /// The records by the moment in the last column; a sweep deletes those whose time has come.
     TimeToLive {

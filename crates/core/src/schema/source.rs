@@ -54,6 +54,8 @@ pub(super) struct IndexSource {
     /// What a unique index makes of missing values: `distinct` or `equal`.
     pub(super) missing: Option<String>,
     pub(super) language: Option<String>,
+    /// The rules by which texts are cut into words; the newest, if absent.
+    pub(super) tokenizer_version: Option<u32>,
     pub(super) after_s: Option<u64>,
 }
 
@@ -261,8 +263,11 @@ fn write_index(index: &Index) -> Map<String, Json> {
             put("unique", Json::Bool(true));
             put("missing", Json::from(if *rule == MissingRule::Equal { "equal" } else { "distinct" }));
         }
-        IndexKind::Text { language: Some(language) } => {
-            put("language", Json::from(language.clone()));
+        IndexKind::Text { tokenizer } => {
+            put("tokenizer_version", Json::from(tokenizer.version));
+            if let Some(language) = tokenizer.language {
+                put("language", Json::from(language.name()));
+            }
         }
         IndexKind::TimeToLive { after_s } => {
             put("after_s", Json::from(*after_s));

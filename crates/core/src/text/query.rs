@@ -66,6 +66,18 @@ impl TextQuery {
         Ok(TextQuery { kind, tokenizer, words, prefix })
     }
 
+    /// Looks for one word alone.
+    pub(crate) fn of_word(&self, word: &str) -> TextQuery {
+        let words = vec![word.to_owned()];
+        TextQuery { kind: MatchKind::All, tokenizer: self.tokenizer, words, prefix: None }
+    }
+
+    /// Looks for one word that begins so, and nothing else.
+    pub(crate) fn of_begin(&self, begin: &str) -> TextQuery {
+        let prefix = Some(Prefix { begin: begin.to_owned(), whole: begin.to_owned() });
+        TextQuery { kind: MatchKind::Prefix, tokenizer: self.tokenizer, words: Vec::new(), prefix }
+    }
+
     /// Whether a text has what is looked for.
     pub(crate) fn matches(&self, text: &str) -> bool {
         match self.kind {
@@ -112,6 +124,11 @@ impl TextQuery {
 }
 
 impl Prefix {
+    /// Whether every word that fits begins so, a stem included.
+    pub(crate) fn is_one_range(&self) -> bool {
+        self.whole.starts_with(&self.begin)
+    }
+
     /// Whether a word of a text is one that begins so.
     pub(crate) fn fits(&self, token: &str) -> bool {
         token.starts_with(&self.begin) || token == self.whole

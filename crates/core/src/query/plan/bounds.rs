@@ -130,7 +130,7 @@ pub(super) fn follows(condition: &Node, conjuncts: &[&Node]) -> bool {
                 |one: &Node, other: &Node| one == side && matches!(other, Node::Literal(Some(_)));
             *comparison != Comparison::NotEqual && (is_with_value(left, right) || is_with_value(right, left))
         }
-        Node::Text(_, text, _) => **text == *side,
+        Node::Text(_, text, _) | Node::Match(text, _) => **text == *side,
         _ => false,
     })
 }

@@ -2,6 +2,7 @@
 
 use tenantry_kv::{Isolation, RangeRequest};
 
+use super::text::Word;
 use super::{Request, ScanPlan};
 use crate::error::Result;
 use crate::key_space::behind;
@@ -28,6 +29,7 @@ pub(super) struct Measured(Vec<Found>);
 
 struct Found {
     index_id: u32,
+    word: Option<Word>,
     name: String,
     entries: usize,
 }
@@ -35,7 +37,7 @@ struct Found {
 impl Measured {
     fn of(&self, scan: &ScanPlan<'_>) -> Option<&Found> {
         let id = scan.index.map_or(0, |index| index.id);
-        self.0.iter().find(|found| found.index_id == id)
+        self.0.iter().find(|found| found.index_id == id && found.word == scan.word)
     }
 
     /// Whether there is more than was looked at.
@@ -79,7 +81,7 @@ pub(super) async fn measure(
         // A batch that ends early for its bytes has as much as was asked for.
         let entries = if batch.more { LOOKED_AT_MAX } else { batch.rows.len() };
         let index_id = scan.index.map_or(0, |index| index.id);
-        measured.0.push(Found { index_id, name: scan.name(), entries });
+        measured.0.push(Found { index_id, word: scan.word.clone(), name: scan.name(), entries });
     }
     Ok(measured)
 }

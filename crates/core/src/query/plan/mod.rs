@@ -7,12 +7,14 @@
 mod bounds;
 mod cost;
 mod scan;
+mod text;
 
 use std::collections::BTreeSet;
 
 use twox_hash::XxHash3_64;
 
 pub(super) use scan::ScanPlan;
+pub(super) use text::Word;
 
 use super::Order;
 use crate::error::{Code, Error, Result, limit, shown};
@@ -105,6 +107,8 @@ impl<'a> Plan<'a> {
             text.push(kind);
             text.extend_from_slice(&scan.index.map_or(0, |index| index.id).to_le_bytes());
             text.push(u8::from(scan.is_reverse));
+            // A text index has a path for each word.
+            text.extend_from_slice(scan.word.as_ref().map_or(&[], |word| word.text().as_bytes()));
         };
         match &self.shape {
             Shape::Scan(scan) => part(0, scan),
@@ -177,7 +181,7 @@ pub(super) async fn choose<'a>(
         None => cost::measure(transaction, request.record_type, &paths).await?,
     };
     let mut plans = Vec::new();
-    plans.extend(intersection(request, &paths, &measured, wanted.is_some()));
+    plans.extend(intersections(request, &paths, &measured, wanted.is_some()));
     plans.extend(unions(request, &conjuncts)?);
     paths.reverse();
     plans.extend(paths.into_iter().map(|scan| {
@@ -229,7 +233,8 @@ fn unions<'a>(request: &Request<'a, '_>, conjuncts: &[&Node]) -> Result<Vec<Plan
     for (place, node) in conjuncts.iter().enumerate() {
         let Some(conditions) = branches_of(node) else { continue };
         let mut branches = Vec::with_capacity(conditions.len());
-        let mut cost = 0.0;
+        let (mut cost, mut cost_max) = (0.0, 0.0f64);
+        let is_of_words = text::branches_of(node).is_some();
         for condition in conditions {
             let own = condition.conjuncts();
             let others =
@@ -237,13 +242,15 @@ fn unions<'a>(request: &Request<'a, '_>, conjuncts: &[&Node]) -> Result<Vec<Plan
             let all: Vec<&Node> = others.chain(own.iter().copied()).collect();
             let measured = cost::Measured::default();
             let found = scan::paths(request, &all)?;
-            let costs = found.into_iter().filter(ScanPlan::is_bound).map(|scan| {
+            let fits = |scan: &ScanPlan<'_>| scan.is_bound() && (!is_of_words || scan.word.is_some());
+            let costs = found.into_iter().filter(fits).map(|scan| {
                 let cost = cost::of_scan(request, &scan, all.len(), &measured);
                 (scan, cost)
             });
             let best = costs.min_by(|(_, one), (_, other)| one.total_cmp(other));
             let Some((scan, branch_cost)) = best else { break };
             cost += branch_cost;
+            cost_max = cost_max.max(branch_cost);
             drop(own);
             branches.push(Branch { scan, condition });
         }
@@ -252,6 +259,10 @@ fn unions<'a>(request: &Request<'a, '_>, conjuncts: &[&Node]) -> Result<Vec<Plan
             let is_merged =
                 !request.order.is_empty() && branches.iter().all(|branch| branch.scan.gives_order);
             let is_sorted = !request.order.is_empty() && !is_merged;
+            // However many words there are, the page is full as soon.
+            if is_of_words && !is_sorted {
+                cost = cost_max + branches.len() as f64;
+            }
             plans.push(plan(Shape::Union { branches, is_merged }, is_sorted, cost));
         }
     }
@@ -279,18 +290,19 @@ fn branches_of(node: &Node) -> Option<Vec<Expression>> {
             }
             _ => return None,
         },
-        _ => return None,
+        node => text::branches_of(node)?,
     };
     (2..=UNION_BRANCHES_MAX).contains(&branches.len()).then_some(branches)
 }
 
-/// Two indexes that are each bound to one value in every column and have much in them.
-fn intersection<'a>(
+/// Two indexes, or two words of one, that are each bound to one value in every column and have much in them. Whoever goes on with a plan does not look at how
+/// much there is: then it may be any two.
+fn intersections<'a>(
     request: &Request<'a, '_>,
     paths: &[ScanPlan<'a>],
     measured: &cost::Measured,
     is_resumed: bool,
-) -> Option<Plan<'a>> {
+) -> Vec<Plan<'a>> {
     let is_whole = |scan: &&ScanPlan<'a>| {
         scan.index.is_some_and(|index| {
             let rest = rest_of_key(request.record_type, index).count();
@@ -300,11 +312,14 @@ fn intersection<'a>(
                 && index.columns.iter().all(|column| !column.is_each)
         }) && (is_resumed || measured.is_large(scan))
     };
-    let mut whole = paths.iter().filter(is_whole);
-    let (one, other) = (whole.next()?, whole.next()?);
+    let whole: Vec<&ScanPlan<'a>> = paths.iter().filter(is_whole).collect();
     // The entries come in the order of the primary key, and no other.
     let by_key = |scan: &ScanPlan<'a>| ScanPlan { is_reverse: false, is_covering: false, ..scan.clone() };
     let is_sorted = !request.order.is_empty();
     let cost = cost::of_intersection(request, is_sorted);
-    Some(plan(Shape::Intersection(by_key(one), by_key(other)), is_sorted, cost))
+    let pairs = whole.iter().enumerate().flat_map(|(place, one)| {
+        whole[place + 1..].iter().map(|other| Shape::Intersection(by_key(one), by_key(other)))
+    });
+    let plans = pairs.map(|shape| plan(shape, is_sorted, cost));
+    plans.take(if is_resumed { usize::MAX } else { 1 }).collect()
 }

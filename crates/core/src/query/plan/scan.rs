@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 
 use super::bounds::{Bounds, follows};
+use super::text::Word;
 use super::{Request, SortColumn};
 use crate::error::Result;
 use crate::expression::Node;
@@ -29,6 +30,8 @@ pub(in crate::query) struct ScanPlan<'a> {
     pub(in crate::query) gives_order: bool,
     /// What bounds it, as text.
     pub(in crate::query) bounds: Vec<String>,
+    /// What a text index is bound to behind its group.
+    pub(in crate::query) word: Option<Word>,
     /// How many columns are bound to one value.
     pub(super) equal_columns: usize,
     pub(super) has_range: bool,
@@ -46,7 +49,11 @@ impl ScanPlan<'_> {
 
     /// What people call the path.
     pub(in crate::query) fn name(&self) -> String {
-        self.index.map_or_else(|| "primary key".to_owned(), |index| format!("index {}", index.name))
+        match (self.index, &self.word) {
+            (None, _) => "primary key".to_owned(),
+            (Some(index), None) => format!("index {}", index.name),
+            (Some(index), Some(word)) => format!("index {} at {word}", index.name),
+        }
     }
 }
 
@@ -54,7 +61,13 @@ impl ScanPlan<'_> {
 pub(super) fn paths<'a>(request: &Request<'a, '_>, conjuncts: &[&Node]) -> Result<Vec<ScanPlan<'a>>> {
     let mut paths = Vec::new();
     for index in std::iter::once(None).chain(request.record_type.indexes.iter().map(Some)) {
-        paths.extend(path(request, index, conjuncts)?);
+        match index.map(|index| (index, &index.kind)) {
+            Some((index, IndexKind::Text { tokenizer })) => {
+                paths.extend(super::text::paths(request, index, *tokenizer, conjuncts)?);
+            }
+            None | Some((_, IndexKind::Value { .. })) => paths.extend(path(request, index, conjuncts)?),
+            Some(_) => {}
+        }
     }
     Ok(paths)
 }
@@ -67,15 +80,9 @@ fn path<'a>(
     let record_type = request.record_type;
     let mut settled = 0;
     if let Some(index) = index {
-        if !matches!(index.kind, IndexKind::Value { .. }) {
-            return Ok(None);
-        }
-        if let Some(condition) = &index.condition {
-            let wanted = condition.expression.conjuncts();
-            if !wanted.iter().all(|node| follows(node, conjuncts)) {
-                return Ok(None);
-            }
-            settled += wanted.iter().filter(|node| conjuncts.contains(node)).count();
+        match settled_by_condition(index, conjuncts) {
+            Some(count) => settled += count,
+            None => return Ok(None),
         }
     }
     let columns = path_columns(record_type, index)?;
@@ -92,6 +99,7 @@ fn path<'a>(
         equal_columns: 0,
         has_range: false,
         is_one: false,
+        word: None,
         settled,
     };
     let mut equal: Vec<Element> = Vec::new();
@@ -131,6 +139,14 @@ fn path<'a>(
     Ok(Some(plan))
 }
 
+/// How many conditions of the filter an index's own settles. `None` if the index lacks records that the filter may ask for.
+pub(super) fn settled_by_condition(index: &Index, conjuncts: &[&Node]) -> Option<usize> {
+    let wanted =
+        index.condition.as_ref().map(|condition| condition.expression.conjuncts()).unwrap_or_default();
+    let has_all = wanted.iter().all(|node| follows(node, conjuncts));
+    has_all.then(|| wanted.iter().filter(|node| conjuncts.contains(node)).count())
+}
+
 /// The columns of a path: its own, and those of the primary key behind them.
 fn path_columns<'a>(record_type: &'a RecordType, index: Option<&'a Index>) -> Result<Vec<Cow<'a, Column>>> {
     let of_key = |name: &String| Ok(Cow::Owned(Column::of_field(record_type.field(name)?)));
@@ -150,7 +166,7 @@ fn is_covering(request: &Request<'_, '_>, record_type: &RecordType, index: &Inde
 
 /// Whether the path gives the order, and whether it has to be scanned from its end: its columns behind those that are bound to one value, all as they are or
 /// all the other way round.
-fn order_of(columns: &[Cow<'_, Column>], equal: usize, order: &[SortColumn]) -> (bool, bool) {
+pub(super) fn order_of(columns: &[Cow<'_, Column>], equal: usize, order: &[SortColumn]) -> (bool, bool) {
     let is_bound = |sorted: &SortColumn| columns[..equal].iter().any(|column| is_same(column, sorted));
     let mut free = order.iter().filter(|sorted| !is_bound(sorted)).peekable();
     let mut path = columns[equal..].iter();
@@ -174,7 +190,7 @@ fn order_of(columns: &[Cow<'_, Column>], equal: usize, order: &[SortColumn]) -> 
     (true, is_reverse)
 }
 
-fn is_same(column: &Column, sorted: &SortColumn) -> bool {
+pub(super) fn is_same(column: &Column, sorted: &SortColumn) -> bool {
     !column.is_each && column.expression.root == sorted.column.expression.root
 }
 
@@ -198,10 +214,10 @@ fn range_of(
     index_form::range(prefix, column, found.lower, found.upper)
 }
 
-fn column_name(column: &Column) -> String {
+pub(super) fn column_name(column: &Column) -> String {
     if column.is_each { format!("an element of {}", column.text) } else { column.text.clone() }
 }
 
-fn shown(literal: Option<&Value>) -> String {
+pub(super) fn shown(literal: Option<&Value>) -> String {
     literal.map_or_else(|| "null".to_owned(), shown_value)
 }

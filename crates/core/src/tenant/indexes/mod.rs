@@ -12,6 +12,7 @@ mod contributions;
 mod count;
 mod extremes;
 mod sum;
+mod text;
 mod time_to_live;
 mod value;
 mod version;
@@ -58,7 +59,8 @@ fn maintainer(kind: &IndexKind) -> Option<&'static dyn Maintainer> {
         IndexKind::Min | IndexKind::Max => Some(&extremes::Extremes),
         IndexKind::Version => Some(&version::Versions),
         IndexKind::TimeToLive { .. } => Some(&time_to_live::TimesToLive),
-        IndexKind::Rank | IndexKind::Text { .. } => None,
+        IndexKind::Text { .. } => Some(&text::Texts),
+        IndexKind::Rank => None,
     }
 }
 
