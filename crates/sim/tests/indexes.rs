@@ -1,6 +1,6 @@
 //! Every kind of index says what the records say, after clients that got in each other's way on an engine whose operations fail and whose commits answer
 //! "unknown" both ways.
-#![allow(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
 use std::future::poll_fn;
 use std::sync::Arc;
