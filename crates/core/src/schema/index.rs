@@ -42,7 +42,7 @@ pub enum IndexKind {
     Min,
     /// The greatest value of the last column in a group.
     Max,
-    /// The position of a record in its group, in the order of the columns behind the group's.
+    /// The position of a record in its group, in the order of the columns behind the group's. Schemas do not take it yet.
     Rank,
     /// The records of a group in the order of their last changes.
     Version,
@@ -51,7 +51,7 @@ pub enum IndexKind {
         /// How texts are cut into words.
         tokenizer: Tokenizer,
     },
-    /// The records by the moment in the last column; a sweep deletes those whose time has come.
+    /// The records by the moment in the last column, for a sweep that deletes those whose time has come; there is none yet.
     TimeToLive {
         /// How long after that moment, in seconds.
         after_s: u64,
