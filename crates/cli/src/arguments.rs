@@ -86,6 +86,8 @@ pub(crate) enum Command {
     Count(JobArguments),
     /// Write again the records of a type that are stored in an older form
     Rewrite(JobArguments),
+    /// Delete the records whose time has come, by the time-to-live indexes
+    Expire(ExpireArguments),
     /// Copy a read-only database into an empty one, on whatever engine
     Copy(CopyArguments),
 }
@@ -188,6 +190,19 @@ pub(crate) struct JobArguments {
     /// The record type
     #[arg(value_name = "TYPE")]
     pub(crate) record_type: String,
+    /// Leave the work to "tenantry jobs run"
+    #[arg(long)]
+    pub(crate) background: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExpireArguments {
+    /// The tenant's name
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) tenant: Option<String>,
+    /// Every tenant whose schema has such an index
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Leave the work to "tenantry jobs run"
     #[arg(long)]
     pub(crate) background: bool,

@@ -150,3 +150,34 @@ fn what_makes_no_sense_is_refused() {
     cli.json(&["database", "read-only"]);
     assert_eq!(cli.refused(&["count", "acme", "film"]), (3, "DatabaseReadOnly".to_owned()));
 }
+
+#[test]
+fn records_expire_in_one_tenant_or_in_all() {
+    let cli = Cli { directory: tempfile::tempdir().unwrap() };
+    for (name, index) in
+        [("visits", "indexes.expiry = { kind = \"time_to_live\", fields = [\"at\"] }"), ("other", "")]
+    {
+        let schema = format!(
+            "name = \"{name}\"\n[types.visit]\nprimary_key = [\"id\"]\nfields = {{ id = \"int\", at = \"timestamp\" }}\n{index}\n"
+        );
+        let file = cli.directory.path().join("schema.toml");
+        std::fs::write(&file, schema).unwrap();
+        cli.json(&["schema", "apply", file.to_str().unwrap()]);
+    }
+    for (tenant, schema) in [("acme", "visits"), ("bell", "visits"), ("cove", "other")] {
+        cli.json(&["tenant", "create", tenant, "--schema", schema]);
+        cli.json(&["put", tenant, "visit", r#"{"id":1,"at":"2001-01-01T00:00:00Z"}"#]);
+        cli.json(&["put", tenant, "visit", r#"{"id":2,"at":"2999-01-01T00:00:00Z"}"#]);
+    }
+    let job = cli.json(&["expire", "acme"]);
+    assert_eq!(job["result"], json!({ "expired": 1, "refused": 0, "first_refusal": null }));
+    assert_eq!(cli.json(&["expire", "--all"]), json!({ "tenants": 2, "expired": 1, "refused": 0 }));
+    assert_eq!(cli.json(&["expire", "--all", "--background"]), json!({ "tenants": 2 }));
+    assert_eq!(cli.json(&["jobs", "run", "--until-idle"])["done"], 2);
+    for (tenant, left) in [("acme", 1), ("bell", 1), ("cove", 2)] {
+        assert_eq!(cli.json(&["count", tenant, "visit"])["result"]["count"], left, "{tenant}");
+    }
+    assert_eq!(cli.text(&["expire", "acme"]).trim(), "0 records expired");
+    assert_eq!(cli.run(&["expire"]).status.code(), Some(2));
+    assert_eq!(cli.run(&["expire", "acme", "--all"]).status.code(), Some(2));
+}

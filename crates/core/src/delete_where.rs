@@ -103,7 +103,7 @@ impl Tenant {
 }
 
 /// Whether half of the work may go through: a limit of a transaction, or its five seconds.
-fn is_too_much(error: &Error) -> bool {
+pub(crate) fn is_too_much(error: &Error) -> bool {
     let engine_code = error.engine_error().map(tenantry_kv::Error::code);
     error.code() == Code::LimitPassed
         || matches!(

@@ -43,6 +43,7 @@ mod database;
 mod defaults;
 mod delete_where;
 mod error;
+mod expiry;
 mod expression;
 mod ids;
 mod import;
@@ -70,6 +71,7 @@ pub use copy::{Copier, CopyPhase, DatabaseState};
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
 pub use delete_where::DeletedPage;
 pub use error::{Code, Error, Kind, Result};
+pub use expiry::Expired;
 pub use expression::{Expression, Filter, Term, field, parameter, value};
 pub use import::{
     Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, Rejection, RowContents,

@@ -169,5 +169,8 @@ pub const JOB_TURN_STEPS_MAX: u32 = 8;
 /// Jobs on one page of a listing.
 pub const JOBS_PAGE_ROWS_MAX: usize = 1_000;
 
+/// The records that one step of a sweep deletes, at the most, of those whose time has come.
+pub const EXPIRY_ROWS_MAX: usize = 1_000;
+
 /// The reason that a database is read-only, in bytes.
 pub const REASON_SIZE_BYTES_MAX: usize = 1_000;

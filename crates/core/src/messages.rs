@@ -239,6 +239,27 @@ pub(crate) struct ScanCursor {
     pub(crate) stamp: Vec<u8>,
 }
 
+/// How far a sweep of time-to-live indexes has come.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ExpiryCursor {
+    /// What has come by then goes; what comes later is left to the next sweep.
+    #[prost(int64, tag = "1")]
+    pub(crate) until_us: i64,
+    /// The index that is being swept; those of lesser ids are done.
+    #[prost(uint32, tag = "2")]
+    pub(crate) index_id: u32,
+    /// The last entry of it that was looked at, relative to the index.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub(crate) after: Option<bytes::Bytes>,
+    #[prost(uint64, tag = "4")]
+    pub(crate) expired: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) refused: u64,
+    /// Why the first of those that were refused was.
+    #[prost(string, tag = "6")]
+    pub(crate) first_refusal: String,
+}
+
 /// R 3 0 id 0: what a job is. Never changes.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct JobDefinition {

@@ -104,16 +104,27 @@ pub(crate) async fn in_foreground(
     printer: Printer,
     summary: impl FnOnce(&Job) -> String,
 ) -> Outcome {
-    let bar = bar(printer);
-    let mut worker = Worker::new(database, JobKinds::standard());
-    let job = worker.run_job(id, |job| show_progress(&bar, job)).await?;
-    bar.finish_and_clear();
+    let job = run_to_end(database, id, printer).await?;
     let exit = exit_of(&job)?;
     printer.document(&document(&job), || match job.state {
         JobState::Done => summary(&job),
         _ => one_line(&job),
     })?;
     Ok(exit)
+}
+
+/// Works on a job until it is done, and prints nothing but its progress. One that was cancelled is given back as it is.
+pub(crate) async fn work_on(database: &Database, id: JobId, printer: Printer) -> Outcome<Job> {
+    let job = run_to_end(database, id, printer).await?;
+    exit_of(&job).map(|_| job)
+}
+
+async fn run_to_end(database: &Database, id: JobId, printer: Printer) -> Outcome<Job> {
+    let bar = bar(printer);
+    let mut worker = Worker::new(database, JobKinds::standard());
+    let job = worker.run_job(id, |job| show_progress(&bar, job)).await?;
+    bar.finish_and_clear();
+    Ok(job)
 }
 
 /// Works on whatever there is to do.

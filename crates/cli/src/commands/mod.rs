@@ -3,6 +3,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod database;
 pub(crate) mod demo;
+pub(crate) mod expire;
 pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod kv;

@@ -51,7 +51,7 @@ pub enum IndexKind {
         /// How texts are cut into words.
         tokenizer: Tokenizer,
     },
-    /// The records by the moment in the last column, for a sweep that deletes those whose time has come; there is none yet.
+    /// The records by the moment in the last column, for the sweep that deletes those whose time has come.
     TimeToLive {
         /// How long after that moment, in seconds.
         after_s: u64,

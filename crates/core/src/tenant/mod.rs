@@ -28,10 +28,11 @@ use crate::record::{PrimaryKey, Record};
 use run::start;
 
 pub use idempotency::Idempotent;
-pub(crate) use indexes::Amount;
+pub(crate) use indexes::{Amount, expiry_us};
 pub use raw::{RawPage, RawRange};
 pub use reader::TenantReader;
 pub use records::Condition;
+pub(crate) use records::Stored;
 pub use run::{Priority, RunOptions};
 pub use sequence_blocks::SequenceBlocks;
 pub use transaction::TenantTransaction;

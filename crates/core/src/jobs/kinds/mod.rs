@@ -2,6 +2,7 @@
 
 mod count;
 mod delete_where;
+mod expire;
 mod forget_results;
 mod rewrite;
 
@@ -14,12 +15,13 @@ use crate::error::{Code, Error, Result};
 
 pub use count::Count;
 pub use delete_where::DeleteWhere;
+pub use expire::Expire;
 pub use forget_results::ForgetResults;
 pub use rewrite::Rewrite;
 
 /// Every kind, in one place.
 pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(Count), Arc::new(DeleteWhere), Arc::new(ForgetResults), Arc::new(Rewrite)]
+    vec![Arc::new(Count), Arc::new(DeleteWhere), Arc::new(Expire), Arc::new(ForgetResults), Arc::new(Rewrite)]
 }
 
 /// The record type that the parameters name.

@@ -31,6 +31,7 @@ use crate::schema::{Index, IndexKind, RecordType};
 pub(crate) use amount::Amount;
 pub(super) use contributions::Stamped;
 use contributions::{Contributions, Write};
+pub(crate) use time_to_live::expiry_us;
 
 /// A record as an index looks at it.
 pub(super) struct Subject<'a> {

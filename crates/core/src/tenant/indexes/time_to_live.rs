@@ -1,5 +1,5 @@
 //! Time-to-live indexes: the records in the order in which their time comes. Their entries are those of a value index on the moment when a record's time has
-//! come; a sweep can take them from the front.
+//! come; the sweep (`expiry`) takes them from the front.
 
 use bytes::Bytes;
 use tenantry_kv::tuple::Element;
