@@ -60,6 +60,8 @@ pub(crate) enum Found {
 pub(crate) struct FoundPage {
     /// To be applied in this order.
     pub(crate) changes: Vec<Found>,
+    /// Those from this place on are the chunk that was read, which lies behind everything that was read before; those before it are the log's.
+    pub(crate) chunk_begin: usize,
     /// The version that was read.
     pub(crate) version: i64,
     pub(crate) next: NextStep,
@@ -119,7 +121,7 @@ impl ConsistentScan {
         let mut changes = Vec::new();
         if let Some(applied) = self.applied {
             if applied.incarnation != incarnation {
-                return Ok(FoundPage { changes, version, next: NextStep::Restart });
+                return Ok(FoundPage { changes, chunk_begin: 0, version, next: NextStep::Restart });
             }
             let page = read_after(
                 &**transaction.engine_transaction(),
@@ -134,22 +136,23 @@ impl ConsistentScan {
             }
             if let Some(last) = page.entries.last().filter(|_| !page.is_at_end) {
                 self.applied = Some(last.position);
-                return Ok(FoundPage { changes, version, next: NextStep::More(self.cursor()) });
+                let chunk_begin = changes.len();
+                return Ok(FoundPage { changes, chunk_begin, version, next: NextStep::More(self.cursor()) });
             }
         }
         self.applied = Some(LogPosition::at_version(incarnation, version));
-        let before = changes.len();
+        let chunk_begin = changes.len();
         while let Some(region) = self.regions.get(self.region).copied() {
-            let rows_left = rows_max.saturating_sub(changes.len() - before);
+            let rows_left = rows_max.saturating_sub(changes.len() - chunk_begin);
             if rows_left == 0 {
-                return Ok(FoundPage { changes, version, next: NextStep::More(self.cursor()) });
+                return Ok(FoundPage { changes, chunk_begin, version, next: NextStep::More(self.cursor()) });
             }
             if self.read(transaction, region, rows_left, size_bytes_max, &mut changes).await? {
-                return Ok(FoundPage { changes, version, next: NextStep::More(self.cursor()) });
+                return Ok(FoundPage { changes, chunk_begin, version, next: NextStep::More(self.cursor()) });
             }
             (self.region, self.after) = (self.region + 1, None);
         }
-        Ok(FoundPage { changes, version, next: NextStep::Done })
+        Ok(FoundPage { changes, chunk_begin, version, next: NextStep::Done })
     }
 
     fn cursor(&self) -> Bytes {

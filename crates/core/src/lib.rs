@@ -44,6 +44,7 @@ mod defaults;
 mod delete_where;
 mod error;
 mod expiry;
+mod export;
 mod expression;
 mod ids;
 mod import;
@@ -72,6 +73,7 @@ pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema
 pub use delete_where::DeletedPage;
 pub use error::{Code, Error, Kind, Result};
 pub use expiry::Expired;
+pub use export::{Export, Exported, ExportedRecord, Exporter};
 pub use expression::{Expression, Filter, Term, field, parameter, value};
 pub use import::{
     Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, Rejection, RowContents,

@@ -136,6 +136,10 @@ pub const ORDER_COLUMNS_MAX: usize = 8;
 pub const JSON_DEPTH_MAX: usize = 127;
 /// A JSON document from outside, in bytes.
 pub const JSON_SIZE_BYTES_MAX: usize = 4_000_000;
+/// What an export keeps in memory before it needs a directory, in bytes, unless it asks for another bound.
+pub const EXPORT_MEMORY_SIZE_BYTES_DEFAULT: usize = 64_000_000;
+/// The least that it can ask for.
+pub const EXPORT_MEMORY_SIZE_BYTES_MIN: usize = 64_000;
 /// Tenants on one page of a listing.
 pub const TENANTS_PAGE_ROWS_MAX: usize = 10_000;
 /// The parameters of a job, as JSON, in bytes.

@@ -289,12 +289,27 @@ pub struct RecordVersion {
 }
 
 impl RecordVersion {
-    fn to_bytes(self) -> [u8; 16] {
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&self.incarnation.to_be_bytes());
         bytes[4..14].copy_from_slice(self.stamp.as_bytes());
         bytes[14..].copy_from_slice(&self.ordinal.to_be_bytes());
         bytes
+    }
+}
+
+impl RecordVersion {
+    /// What [`to_bytes`](RecordVersion::to_bytes) wrote.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> RecordVersion {
+        let (mut incarnation, mut stamp, mut ordinal) = ([0; 4], [0; 10], [0; 2]);
+        incarnation.copy_from_slice(&bytes[..4]);
+        stamp.copy_from_slice(&bytes[4..14]);
+        ordinal.copy_from_slice(&bytes[14..]);
+        RecordVersion {
+            incarnation: u32::from_be_bytes(incarnation),
+            stamp: Versionstamp::from_bytes(stamp),
+            ordinal: u16::from_be_bytes(ordinal),
+        }
     }
 }
 
@@ -319,16 +334,7 @@ impl FromStr for RecordVersion {
                 format!("{} is no record version: 32 hexadecimal digits", shown(text)),
             ));
         };
-        let bytes = number.to_be_bytes();
-        let (mut incarnation, mut stamp, mut ordinal) = ([0; 4], [0; 10], [0; 2]);
-        incarnation.copy_from_slice(&bytes[..4]);
-        stamp.copy_from_slice(&bytes[4..14]);
-        ordinal.copy_from_slice(&bytes[14..]);
-        Ok(RecordVersion {
-            incarnation: u32::from_be_bytes(incarnation),
-            stamp: Versionstamp::from_bytes(stamp),
-            ordinal: u16::from_be_bytes(ordinal),
-        })
+        Ok(RecordVersion::from_bytes(number.to_be_bytes()))
     }
 }
 

@@ -53,13 +53,13 @@ pub use tenantry_core::jobs;
 pub use tenantry_core::{
     Aggregation, Applied, Check, Code, Column, Condition, Constraints, Copier, CopyPhase, DatabaseState,
     DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Expired, Explanation,
-    Expression, FORMAT_VERSION, Field, FieldMapping, FieldType, Filter, Group, Groups, Idempotent,
-    ImportMapping, ImportReport, ImportRow, Importer, Index, IndexCondition, IndexKind, Kind, Language,
-    Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page, PathExplanation, Pattern, PrimaryKey,
-    Priority, Query, RawPage, RawRange, Record, RecordType, RecordVersion, Reference, Rejection, Result,
-    RowContents, RunOptions, Schema, SchemaDefinition, SequenceBlocks, StopReason, Tenant, TenantInfo,
-    TenantPage, TenantReader, TenantTransaction, Term, Token, Tokenizer, Value, Violation, field, limits,
-    parameter, parse_json, value,
+    Export, Exported, ExportedRecord, Exporter, Expression, FORMAT_VERSION, Field, FieldMapping, FieldType,
+    Filter, Group, Groups, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
+    IndexCondition, IndexKind, Kind, Language, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page,
+    PathExplanation, Pattern, PrimaryKey, Priority, Query, RawPage, RawRange, Record, RecordType,
+    RecordVersion, Reference, Rejection, Result, RowContents, RunOptions, Schema, SchemaDefinition,
+    SequenceBlocks, StopReason, Tenant, TenantInfo, TenantPage, TenantReader, TenantTransaction, Term, Token,
+    Tokenizer, Value, Violation, field, limits, parameter, parse_json, value,
 };
 pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{

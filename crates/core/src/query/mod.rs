@@ -292,7 +292,8 @@ impl TenantTransaction {
     }
 }
 
-fn compile(query: &Query, record_type: &RecordType) -> Result<Option<Expression>> {
+/// The condition of a query.
+pub(crate) fn compile(query: &Query, record_type: &RecordType) -> Result<Option<Expression>> {
     match (&query.filter, query.parameters.keys().next()) {
         (Some(filter), _) => {
             filter.compile(&record_type.name, &record_type.fields, &query.parameters).map(Some)
