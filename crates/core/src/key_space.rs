@@ -201,6 +201,12 @@ impl TenantKeys {
         Ok(AggregateKeys { count: part(0)?, sum: part(1)? })
     }
 
+    /// 3 index group... level: what the keys of a level of a ranked set begin with; the key of its begin.
+    pub(crate) fn rank_level(&self, index_id: u32, group: &[u8], level: u32) -> Result<Bytes> {
+        let prefix = behind(&self.key(&[3.into(), index_id.into()])?, group);
+        Ok(tuple::pack_after(&prefix, &[level.into()])?)
+    }
+
     /// 4 0
     pub(crate) fn log_head(&self) -> Result<Bytes> {
         self.key(&[4.into(), 0.into()])

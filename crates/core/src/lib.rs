@@ -58,6 +58,7 @@ mod merge_patch;
 mod messages;
 mod names;
 mod query;
+mod rank;
 mod record;
 mod record_scan;
 mod schema;

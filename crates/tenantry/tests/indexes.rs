@@ -58,6 +58,8 @@ sum_ids = { kind = "sum", of = "id" }
 min_points = { kind = "min", group = ["account"], of = "points" }
 max_cost = { kind = "max", group = ["account"], of = "cost" }
 changes = { kind = "version" }
+rating_ranks = { kind = "rank", group = ["account"], fields = ["rating:desc", "points"] }
+cost_ranks = { kind = "rank", fields = ["cost", "lower(email)"], where = "status != null" }
 expiry = { kind = "time_to_live", fields = ["due"], after_s = 60 }
 words = { kind = "text", fields = ["body"] }
 stems = { kind = "text", group = ["account"], fields = ["body"], language = "english" }
@@ -257,6 +259,31 @@ fn check_query(plain: &Tenant, indexed: &Tenant, query: &Query) -> Checked<()> {
     Ok(())
 }
 
+/// Positions beside a sorted look at all records.
+fn check_ranks(plain: &Tenant, indexed: &Tenant) -> Checked<()> {
+    let accounts = ["a", "a\0", "ab", "", "nobody"];
+    let by_account = accounts.map(|account| {
+        let filter = format!("account == {}", serde_json::Value::from(account));
+        let sorted = query(&filter, &["rating:desc", "points", "id"]);
+        ("rating_ranks", vec![Some(Value::from(account))], sorted)
+    });
+    let whole = ("cost_ranks", Vec::new(), query("status != null", &["cost", "lower(email)", "id"]));
+    for (index, group, sorted) in by_account.into_iter().chain([whole]) {
+        let sorted = all_pages(plain, &sorted);
+        let ranked = block_on(indexed.ranked("task", index, &group, 0, 1_000)).unwrap();
+        prop_assert_eq!(&ranked, &sorted, "{} {:?}", index, group);
+        let count = block_on(indexed.rank_count("task", index, &group)).unwrap();
+        prop_assert_eq!(count, sorted.len() as u64);
+        for (place, id) in ids(&sorted).into_iter().enumerate() {
+            let rank = block_on(indexed.rank_of("task", index, &PrimaryKey::of(id))).unwrap();
+            prop_assert_eq!(rank, Some(place as u64), "{} {:?}: {}", index, group, id);
+            let found = block_on(indexed.at_rank("task", index, &group, place as u64)).unwrap();
+            prop_assert_eq!(found.as_ref(), sorted.get(place));
+        }
+    }
+    Ok(())
+}
+
 const GROUPS: &[&[&str]] = &[
     &[],
     &["account"],
@@ -337,6 +364,7 @@ proptest! {
             }
         }
         check_aggregates(&plain, &indexed)?;
+        check_ranks(&plain, &indexed)?;
         // Nothing stays behind the last record.
         for id in 0..14 {
             block_on(indexed.delete("task", &PrimaryKey::of(id))).unwrap();
@@ -370,6 +398,7 @@ fn plans_are_what_they_should_be() {
     let explained = |query: &Query| block_on(indexed.query(query)).unwrap().explanation;
     let cases: &[(&str, &[&str], &str)] = &[
         ("account == \"a\"", &["points:desc"], "index by_account_points, account = \"a\"; "),
+        ("account == \"a\"", &["rating:desc", "points"], "index rating_ranks, account = \"a\"; "),
         ("account == \"a\"", &["points"], "index by_account_points, account = \"a\", from the end"),
         ("\"blue\" in tags && points > 0", &[], "index by_tag, an element of tags = \"blue\" and points > 0"),
         ("lower(email) == \"bob\"", &[], "index by_email, lower(email) = \"bob\""),
@@ -578,6 +607,8 @@ fn schemas_with_indexes_that_make_no_sense_are_refused_by_name() {
         ("i = { kind = \"text\", fields = [\"body\"], tokenizer_version = 2 }", "version 2 of the tokenizer"),
         ("i = { kind = \"text\", fields = [\"body:desc\"] }", "no direction"),
         ("i = { fields = [\"body\"], language = \"english\" }", "belongs to text"),
+        ("i = { kind = \"rank\", group = [\"account\"] }", "names no field"),
+        ("i = { kind = \"rank\", fields = [{ each = \"tags\" }] }", "one position"),
         ("i = { kind = \"bitmap\", fields = [\"points\"] }", "has the kind"),
         ("i = { kind = \"sum\" }", "needs \\\"of\\\""),
         ("i = { kind = \"sum\", of = \"rating\" }", "takes an int or a decimal"),

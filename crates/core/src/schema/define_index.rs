@@ -55,7 +55,7 @@ fn define_kind(source: &IndexSource, owner: &Owner<'_>) -> Result<IndexKind> {
         ))),
         false => Ok(()),
     };
-    let known = ["value", "count", "sum", "min", "max", "version", "text", "time_to_live"];
+    let known = ["value", "count", "sum", "min", "max", "rank", "version", "text", "time_to_live"];
     if !known.contains(&kind) {
         return Err(owner.refused(format!("has the kind {}; there are {}", shown(kind), known.join(", "))));
     }

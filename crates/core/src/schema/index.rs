@@ -119,6 +119,11 @@ impl Column {
         }
     }
 
+    /// The type of its values: of an element, where there is an entry for each.
+    pub fn field_type(&self) -> &FieldType {
+        &self.field_type
+    }
+
     /// A column that is a field of the record.
     pub(crate) fn of_field(field: &Field) -> Column {
         Column {
@@ -156,7 +161,7 @@ impl Index {
 
     /// Whether it orders the records, so that a scan of it finds them.
     pub fn is_ordered(&self) -> bool {
-        matches!(self.kind, IndexKind::Value { .. } | IndexKind::TimeToLive { .. })
+        matches!(self.kind, IndexKind::Value { .. } | IndexKind::Rank | IndexKind::TimeToLive { .. })
     }
 }
 

@@ -161,7 +161,7 @@ impl TenantTransaction {
         let Prepared { change: (change, size_bytes), write } =
             self.prepare(record_type, keys, old, new).await?;
         let ordinal = self.change(change, size_bytes)?;
-        self.write_prepared(keys, write, ordinal)
+        self.write_prepared(keys, write, ordinal).await
     }
 
     /// Finds out whether the old record can give way to the new one, and what that changes. Nothing is written yet, so that a refused change leaves nothing
@@ -214,14 +214,14 @@ impl TenantTransaction {
     }
 
     /// Writes what was prepared and noted.
-    pub(super) fn write_prepared(
+    pub(super) async fn write_prepared(
         &self,
         keys: &RecordKeys,
         prepared: PreparedWrite,
         ordinal: u16,
     ) -> Result<()> {
         let PreparedWrite { indexes, payload, old_parts } = prepared;
-        let stamped = self.change_indexes(indexes);
+        let stamped = self.change_indexes(indexes).await?;
         let Some((format, packed)) = payload else {
             for part in 0..=old_parts {
                 self.transaction.clear(&keys.part(part)?);

@@ -340,7 +340,7 @@ impl TenantTransaction {
             _ => error,
         })?;
         for ((keys, write), ordinal) in writes.into_iter().zip(ordinals) {
-            self.write_prepared(&keys, write, ordinal)?;
+            self.write_prepared(&keys, write, ordinal).await?;
         }
         Ok(())
     }

@@ -30,6 +30,8 @@ pub struct TenantTransaction {
     schema: Arc<Schema>,
     state: Arc<Mutex<State>>,
     under_way: Arc<Mutex<UnderWay>>,
+    /// Whoever reads or changes a ranked set holds it: that takes several steps.
+    pub(crate) ranks: Arc<futures_util::lock::Mutex<()>>,
 }
 
 /// What was asked for at the begin and is needed at the end.
@@ -66,6 +68,8 @@ pub(super) struct State {
     /// Whether something was written that the change log does not have.
     has_bookkeeping: bool,
     is_finished: bool,
+    /// Changes of ranked sets that have begun and not ended.
+    pub(super) ranks_under_way: usize,
 }
 
 impl State {
@@ -123,8 +127,8 @@ impl TenantTransaction {
         let under_way = Arc::new(Mutex::new(UnderWay { header: check, database_state }));
         let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
         let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
-        let state = Arc::default();
-        Ok(TenantTransaction { tenant: tenant.clone(), transaction, header, schema, state, under_way })
+        let (state, ranks) = (Arc::default(), Arc::default());
+        Ok(TenantTransaction { tenant: tenant.clone(), transaction, header, schema, state, under_way, ranks })
     }
 
     /// The schema that holds in this transaction.
@@ -318,6 +322,10 @@ impl TenantTransaction {
         let (pending, stamped_keys, changes) = {
             let mut state = self.lock();
             state.is_finished = true;
+            if state.ranks_under_way > 0 {
+                let detail = "a change of a record did not come to its end: wait for each, and give the transaction up when one fails";
+                return Err(Error::new(Code::QueryInvalid, detail));
+            }
             if state.changes.is_empty() && !state.has_bookkeeping {
                 return Ok(());
             }

@@ -65,7 +65,10 @@ pub(super) fn paths<'a>(request: &Request<'a, '_>, conjuncts: &[&Node]) -> Resul
             Some((index, IndexKind::Text { tokenizer })) => {
                 paths.extend(super::text::paths(request, index, *tokenizer, conjuncts)?);
             }
-            None | Some((_, IndexKind::Value { .. })) => paths.extend(path(request, index, conjuncts)?),
+            // The entries of a rank index are those of a value index with the same columns.
+            None | Some((_, IndexKind::Value { .. } | IndexKind::Rank)) => {
+                paths.extend(path(request, index, conjuncts)?);
+            }
             Some(_) => {}
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::amount::Amount;
 use super::entry_size_bytes;
+use super::ranked_set::{Place, RankChange};
 use crate::error::{Result, limit};
 use crate::limits::INDEX_ENTRIES_MAX;
 
@@ -14,6 +15,7 @@ use crate::limits::INDEX_ENTRIES_MAX;
 pub(super) struct Contributions {
     entries: BTreeMap<Bytes, Contribution>,
     stamped: Vec<Stamped>,
+    rank: Option<Place>,
 }
 
 #[derive(Clone, PartialEq)]
@@ -96,6 +98,26 @@ impl Contributions {
     /// An entry that is written with the transaction's stamp.
     pub(super) fn stamp(&mut self, entry: Stamped) {
         self.stamped.push(entry);
+    }
+
+    /// A place in a ranked set.
+    pub(super) fn rank(&mut self, place: Place) {
+        self.rank = Some(place);
+    }
+
+    /// The place, if there is one.
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.rank.as_ref()
+    }
+
+    /// What changes in ranked sets when these take the place of the old ones.
+    pub(super) fn rank_changes(&self, old: &Contributions) -> Vec<RankChange> {
+        if self.rank == old.rank {
+            return Vec::new();
+        }
+        let gone = old.rank.iter().map(|place| RankChange { place: place.clone(), is_insert: false });
+        let new = self.rank.iter().map(|place| RankChange { place: place.clone(), is_insert: true });
+        gone.chain(new).collect()
     }
 
     /// The keys that no other record may have and that the old record did not have either.

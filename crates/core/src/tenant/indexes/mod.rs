@@ -11,6 +11,8 @@ mod amount;
 mod contributions;
 mod count;
 mod extremes;
+mod rank;
+mod ranked_set;
 mod sum;
 mod text;
 mod time_to_live;
@@ -31,6 +33,8 @@ use crate::schema::{Index, IndexKind, RecordType};
 pub(crate) use amount::Amount;
 pub(super) use contributions::Stamped;
 use contributions::{Contributions, Write};
+use ranked_set::RankChange;
+pub(crate) use ranked_set::{Place, RankedSet};
 pub(crate) use time_to_live::expiry_us;
 
 /// A record as an index looks at it.
@@ -61,7 +65,7 @@ fn maintainer(kind: &IndexKind) -> Option<&'static dyn Maintainer> {
         IndexKind::Version => Some(&version::Versions),
         IndexKind::TimeToLive { .. } => Some(&time_to_live::TimesToLive),
         IndexKind::Text { .. } => Some(&text::Texts),
-        IndexKind::Rank => None,
+        IndexKind::Rank => Some(&rank::Ranks),
     }
 }
 
@@ -70,6 +74,7 @@ fn maintainer(kind: &IndexKind) -> Option<&'static dyn Maintainer> {
 pub(super) struct IndexChanges {
     writes: Vec<Write>,
     stamped: Vec<Stamped>,
+    ranks: Vec<RankChange>,
     /// What the reads before them make the engine count.
     checked_size_bytes: usize,
 }
@@ -109,6 +114,10 @@ impl TenantTransaction {
             };
             let (old, new) = (contributed(old, false)?, contributed(new, true)?);
             exclusive.extend(new.exclusive_beside(&old).map(|key| (index, key.clone())));
+            for change in new.rank_changes(&old) {
+                changes.checked_size_bytes += change.size_bytes(&self.tenant.keys)?;
+                changes.ranks.push(change);
+            }
             let (writes, stamped) = new.replacing(old);
             changes.writes.extend(writes);
             changes.stamped.extend(stamped);
@@ -152,8 +161,38 @@ impl TenantTransaction {
         Ok(contributions)
     }
 
+    /// The place of a record in a rank index; `None` for a record that is not in it.
+    pub(crate) fn place(
+        &self,
+        record_type: &RecordType,
+        index: &Index,
+        record: &Record,
+    ) -> Result<Option<Place>> {
+        Ok(self.contributions(record_type, index, record, false)?.place().cloned())
+    }
+
+    /// Changes ranked sets, one element after the other: what each reads has to be as the one before left it. A transaction in which somebody stopped in the
+    /// middle of this does not commit.
+    async fn change_ranks(&self, changes: &[RankChange]) -> Result<()> {
+        let alone = self.ranks.lock().await;
+        self.lock().ranks_under_way += 1;
+        for RankChange { place, is_insert } in changes {
+            let set = RankedSet::new(&self.transaction, &self.tenant.keys, place.index, &place.group)?;
+            let more_size_bytes = set.change(&place.element, *is_insert).await?;
+            if more_size_bytes > 0 {
+                self.count_bookkeeping(more_size_bytes)?;
+            }
+        }
+        self.lock().ranks_under_way -= 1;
+        drop(alone);
+        Ok(())
+    }
+
     /// Replaces what the old record contributed by what the new one does. Returns what is written with the transaction's stamp.
-    pub(super) fn change_indexes(&self, changes: IndexChanges) -> Vec<Stamped> {
+    pub(super) async fn change_indexes(&self, changes: IndexChanges) -> Result<Vec<Stamped>> {
+        if !changes.ranks.is_empty() {
+            self.change_ranks(&changes.ranks).await?;
+        }
         if is_active(Fault::IndexWrittenOutside)
             && let Ok(outside) = self.tenant.database.inner.engine.begin()
         {
@@ -179,7 +218,7 @@ impl TenantTransaction {
                 }
             }
         }
-        changes.stamped
+        Ok(changes.stamped)
     }
 }
 
