@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Query(QueryArguments),
     /// Count records and compute sums, averages, least and greatest values, by groups
     Aggregate(AggregateArguments),
+    /// Print the position of a record in its group, or the records from a position on, by a rank index
+    Rank(RankArguments),
     /// A tenant's own key-value space: get, set, clear, range
     Kv(KvArguments),
     /// Print what the database holds and how it is doing
@@ -391,6 +393,33 @@ pub(crate) struct AggregateArguments {
     /// The condition, in CEL
     #[arg(long = "where", value_name = "CEL")]
     pub(crate) filter: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["of", "at", "value"]))]
+pub(crate) struct RankArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: String,
+    /// The index, of kind rank
+    pub(crate) index: String,
+    /// The record whose position is asked for; a JSON list for a key of several fields
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
+    pub(crate) of: Option<String>,
+    /// The position from which on records are asked for, from 0
+    #[arg(long, value_name = "N")]
+    pub(crate) at: Option<u64>,
+    /// How many records
+    #[arg(long, default_value_t = 1, value_name = "M", requires = "at")]
+    pub(crate) limit: usize,
+    /// The values of the group's columns, as a JSON list
+    #[arg(long, default_value = "[]", value_name = "JSON", conflicts_with = "of")]
+    pub(crate) group: String,
+    /// Values of the index's fields, or of the first of them, as a JSON list: how many records of the group come before them
+    #[arg(long, value_name = "JSON")]
+    pub(crate) value: Option<String>,
 }
 
 #[derive(Args, Debug)]

@@ -54,6 +54,7 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Delete(arguments) => commands::records::delete(arguments, target, printer).await,
         Command::Query(arguments) => commands::records::query(arguments, target, printer).await,
         Command::Aggregate(arguments) => commands::aggregate::run(arguments, target, printer).await,
+        Command::Rank(arguments) => commands::rank::run(arguments, target, printer).await,
         Command::Kv(arguments) => commands::kv::run(arguments, target, printer).await,
         Command::Database(command) => commands::database::run(command, target, printer).await,
         Command::Copy(arguments) => commands::database::copy(arguments, target, printer).await,

@@ -163,6 +163,47 @@ fn records_are_changed_under_conditions() {
 }
 
 #[test]
+fn positions_are_printed() {
+    let cli = Cli::new();
+    let schema = r#"
+        name = "games"
+        [types.score]
+        primary_key = ["id"]
+        fields = { id = "int", room = "string", points = { type = "int", optional = true } }
+        indexes.board = { kind = "rank", group = ["room"], fields = ["points:desc"] }
+        indexes.by_room = { fields = ["room"] }
+    "#;
+    cli.ok(&["schema", "apply", &cli.file("games.toml", schema)]);
+    cli.ok(&["tenant", "create", "acme", "--schema", "games"]);
+    for (id, room, points) in [(1, "blue", "7"), (2, "blue", "900"), (3, "red", "5"), (4, "blue", "null")] {
+        let record = format!(r#"{{"id":{id},"room":"{room}","points":{points}}}"#);
+        cli.ok(&["put", "acme", "score", &record]);
+    }
+    let rank = |arguments: &[&str]| cli.json(&[&["rank", "acme", "score", "board"], arguments].concat());
+    assert_eq!(rank(&["--of", "1"]), json!({ "rank": 1 }));
+    assert_eq!(rank(&["--of", "4"]), json!({ "rank": 2 }));
+    assert_eq!(rank(&["--group", r#"["blue"]"#, "--value", "[8]"]), json!({ "rank": 1 }));
+    assert_eq!(rank(&["--group", r#"["blue"]"#, "--value", "[null]"]), json!({ "rank": 2 }));
+    let found = rank(&["--group", r#"["blue"]"#, "--at", "1", "--limit", "5"]);
+    let ids: Vec<&Json> = found["records"].as_array().unwrap().iter().map(|record| &record["id"]).collect();
+    assert_eq!((ids, &found["from"]), (vec![&json!(1), &json!(4)], &json!(1)));
+    assert_eq!(rank(&["--group", r#"["blue"]"#, "--at", "3"])["records"], json!([]));
+    assert!(
+        cli.ok(&["rank", "acme", "score", "board", "--group", r#"["red"]"#, "--at", "0"]).contains("red")
+    );
+    let refused_by = |index: &str, arguments: &[&str]| {
+        cli.refused(&[&["rank", "acme", "score", index], arguments].concat())
+    };
+    assert_eq!(refused_by("board", &["--of", "9"]), refused(4, "NotFound"));
+    assert_eq!(refused_by("by_room", &["--of", "1"]), refused(3, "QueryInvalid"));
+    assert_eq!(refused_by("board", &["--at", "0"]), refused(3, "KeyInvalid"));
+    assert_eq!(refused_by("board", &["--at", "0", "--group", "blue"]).0, 3);
+    assert_eq!(refused_by("board", &["--at", "0", "--group", "{}"]), refused(2, "Usage"));
+    assert_eq!(refused_by("board", &["--of", "1", "--at", "0"]).0, 2);
+    assert_eq!(refused_by("board", &[]).0, 2);
+}
+
+#[test]
 fn records_are_deleted_by_query() {
     let cli = Cli::with_films();
     for title in ["A", "B", "C", "D"] {

@@ -7,6 +7,7 @@ pub(crate) mod expire;
 pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod kv;
+pub(crate) mod rank;
 pub(crate) mod records;
 pub(crate) mod schema;
 pub(crate) mod status;

@@ -218,7 +218,7 @@ fn with_parameters(mut query: Query, arguments: &ParameterArguments) -> Outcome<
 }
 
 /// Records as rows. Columns that are empty in all of them are left out.
-fn table(record_type: &RecordType, records: &[&Record], printer: Printer) -> String {
+pub(super) fn table(record_type: &RecordType, records: &[&Record], printer: Printer) -> String {
     if records.is_empty() {
         return "no records".to_owned();
     }
