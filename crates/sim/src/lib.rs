@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod campaign;
+mod counting;
 mod disk;
 mod executor;
 mod finding;
@@ -29,6 +30,7 @@ mod unreliable;
 mod workload;
 
 pub use campaign::{Campaign, campaign, minimise, run_caught};
+pub use counting::CountingEngine;
 pub use disk::Activity;
 pub use finding::{Finding, Oracle};
 pub use scale::{Part, Parts, Scale};

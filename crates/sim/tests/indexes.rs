@@ -31,6 +31,7 @@ const INDEXES: &str = r#"
     sum = { kind = "sum", group = ["group"], of = "points" }
     least = { kind = "min", group = ["group"], of = "points" }
     changes = { kind = "version" }
+    board = { kind = "rank", group = ["group"], fields = ["points:desc"] }
 "#;
 const IDS: u64 = 6;
 
@@ -117,6 +118,26 @@ fn groups(tenant: &Tenant, aggregation: &Aggregation) -> Vec<Group> {
     groups
 }
 
+/// The positions of a group: those of a query that no index helps.
+fn check_ranks(indexed: &Tenant, plain: &Tenant, group: &str, seed: u64) {
+    let query = Query::of("item").filter(format!("group == \"{group}\""));
+    let sorted = query.order_by_descending("points").order_by("id").rows_max(1_000);
+    let sorted = block_on(plain.query(&sorted)).unwrap().records;
+    let ids = |records: &[Record]| -> Vec<Value> {
+        records.iter().map(|record| record.get("id").unwrap().clone()).collect()
+    };
+    let values = [Some(Value::from(group))];
+    let ranked = block_on(indexed.ranked("item", "board", &values, 0, 1_000)).unwrap();
+    assert_eq!(ids(&ranked), ids(&sorted), "seed {seed}, group {group}");
+    let count = block_on(indexed.rank_count("item", "board", &values)).unwrap();
+    assert_eq!(count, sorted.len() as u64, "seed {seed}, group {group}");
+    for (place, id) in ids(&sorted).into_iter().enumerate() {
+        let key = PrimaryKey { values: vec![id] };
+        let rank = block_on(indexed.rank_of("item", "board", &key)).unwrap();
+        assert_eq!(rank, Some(place as u64), "seed {seed}, group {group}: {key}");
+    }
+}
+
 #[test]
 fn indexes_say_what_the_records_say_after_a_bad_day() {
     let (mut refused, mut kept) = (0, 0);
@@ -175,6 +196,9 @@ fn indexes_say_what_the_records_say_after_a_bad_day() {
         let answered = block_on(indexed.aggregate(&aggregation)).unwrap();
         assert_eq!(answered.indexes, ["count", "sum", "least"]);
         assert_eq!(groups(&indexed, &aggregation), groups(&plain, &aggregation), "seed {seed}");
+        for group in ["a", "b"] {
+            check_ranks(&indexed, &plain, group, seed);
+        }
         let changed = block_on(indexed.changed_after("item", "changes", &[], None, 1_000)).unwrap();
         assert_eq!(changed.len(), all.records.len(), "seed {seed}");
         assert!(changed.windows(2).all(|pair| pair[0].version() < pair[1].version()), "seed {seed}");
