@@ -88,6 +88,8 @@ pub(crate) enum Command {
     Count(JobArguments),
     /// Write again the records of a type that are stored in an older form
     Rewrite(JobArguments),
+    /// Compare a tenant's indexes with its records, and repair them
+    Check(CheckArguments),
     /// Delete the records whose time has come, by the time-to-live indexes
     Expire(ExpireArguments),
     /// Copy a read-only database into an empty one, on whatever engine
@@ -192,6 +194,21 @@ pub(crate) struct JobArguments {
     /// The record type
     #[arg(value_name = "TYPE")]
     pub(crate) record_type: String,
+    /// Leave the work to "tenantry jobs run"
+    #[arg(long)]
+    pub(crate) background: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type; without it all of them
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: Option<String>,
+    /// Mend what is found; without it, it is only told
+    #[arg(long)]
+    pub(crate) repair: bool,
     /// Leave the work to "tenantry jobs run"
     #[arg(long)]
     pub(crate) background: bool,

@@ -61,6 +61,7 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Jobs(command) => commands::jobs::run(command, target, printer).await,
         Command::Count(arguments) => commands::jobs::count_records(arguments, target, printer).await,
         Command::Rewrite(arguments) => commands::jobs::rewrite(arguments, target, printer).await,
+        Command::Check(arguments) => commands::check::run(arguments, target, printer).await,
         Command::Expire(arguments) => commands::expire::run(arguments, target, printer).await,
         Command::Status => commands::status::run(target, printer).await,
     }

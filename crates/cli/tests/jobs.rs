@@ -34,10 +34,13 @@ impl Cli {
         cli
     }
 
+    fn url(&self) -> String {
+        format!("file:{}", self.directory.path().join("db").display())
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("tenantry"));
-        let url = format!("file:{}", self.directory.path().join("db").display());
-        command.env("TENANTRY_DB", url).env("NO_COLOR", "1").args(arguments);
+        command.env("TENANTRY_DB", self.url()).env("NO_COLOR", "1").args(arguments);
         command
     }
 
@@ -133,6 +136,48 @@ fn long_commands_are_jobs_in_the_foreground_or_left_to_a_worker() {
     assert_eq!(cli.run(&["jobs", "watch", &cancelled]).status.code(), Some(5));
     let shown = cli.text(&["jobs", "show", &waiting]);
     assert!(shown.contains("{\"type\":\"film\"}") && shown.contains("\"rewritten\":0"), "{shown}");
+}
+
+#[test]
+fn indexes_are_checked_and_repaired() {
+    let cli = Cli { directory: tempfile::tempdir().unwrap() };
+    let file = cli.directory.path().join("schema.toml");
+    let schema = "name = \"notes\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\", text = \"string\" }\n\
+                  indexes.by_text = { fields = [\"text\"] }\nindexes.count = { kind = \"count\" }\n";
+    std::fs::write(&file, schema).unwrap();
+    cli.json(&["schema", "apply", file.to_str().unwrap()]);
+    cli.json(&["tenant", "create", "acme", "--schema", "notes"]);
+    for id in 0..3 {
+        cli.json(&["put", "acme", "note", &format!(r#"{{"id":{id},"text":"needle {id}"}}"#)]);
+    }
+    let clean = "3 records and 4 entries checked: 0 missing, 0 dangling, 0 wrong, 0 duplicate; 0 repaired\n";
+    assert_eq!(cli.text(&["check", "acme"]), clean);
+    // Only an entry of the index has a text in its key.
+    let database = tenantry::block_on(tenantry::open(&cli.url())).unwrap();
+    let transaction = database.engine().begin().unwrap();
+    let everything = tenantry::kv::RangeRequest::new(vec![0], vec![0xfe]).limit(10_000);
+    let rows = tenantry::block_on(transaction.get_range(&everything, tenantry::Isolation::Snapshot)).unwrap();
+    assert!(!rows.more);
+    for row in rows.rows.iter().filter(|row| row.key.windows(8).any(|part| part == b"needle 1")) {
+        transaction.clear(&row.key);
+    }
+    tenantry::block_on(transaction.commit()).unwrap();
+    drop((transaction, database));
+
+    let told = cli.run(&["check", "acme", "note"]);
+    assert_eq!(told.status.code(), Some(5), "there is something to do");
+    let told = String::from_utf8(told.stdout).unwrap();
+    let first = "3 records and 3 entries checked: 1 missing, 0 dangling, 0 wrong, 0 duplicate; 0 repaired";
+    assert_eq!(told, format!("{first}\nnote.by_text missing: \"1\"\n"));
+    let mended = cli.json(&["check", "acme", "--repair"])["result"].clone();
+    assert_eq!(mended["faults"], json!([{ "index": "note.by_text", "fault": "missing", "key": "\"1\"" }]));
+    assert_eq!((&mended["repaired"], &mended["unchecked"]), (&json!(1), &json!([])));
+    let id = cli.json(&["check", "acme", "--background"])["id"].as_str().unwrap().to_owned();
+    cli.json(&["jobs", "run", "--until-idle"]);
+    assert_eq!(cli.json(&["jobs", "show", &id])["result"]["missing"], 0);
+    assert_eq!(cli.text(&["check", "acme"]), clean);
+    assert_eq!(cli.refused(&["check", "acme", "none"]), (4, "TypeNotFound".to_owned()));
+    assert_eq!(cli.refused(&["check", "none"]), (4, "TenantNotFound".to_owned()));
 }
 
 #[test]

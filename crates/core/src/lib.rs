@@ -36,6 +36,7 @@
 
 mod change_log;
 mod changes;
+mod check;
 mod compression;
 mod consistent_scan;
 mod copy;

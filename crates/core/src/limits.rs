@@ -176,5 +176,16 @@ pub const JOBS_PAGE_ROWS_MAX: usize = 1_000;
 /// The records that one step of a sweep deletes, at the most, of those whose time has come.
 pub const EXPIRY_ROWS_MAX: usize = 1_000;
 
+/// The faults that the result of a check names.
+pub const CHECK_FAULTS_MAX: usize = 100;
+/// What these take as JSON, in bytes.
+pub const CHECK_FAULTS_SIZE_BYTES_MAX: usize = 6_000;
+/// How long a check adds up counts, sums and extremes anew, in one transaction.
+pub const CHECK_RECOUNT_TIME_MAX: Duration = Duration::from_secs(3);
+/// What these take in memory, in bytes: where there are more, a further transaction adds up the next ones.
+pub const CHECK_AMOUNTS_SIZE_BYTES_MAX: usize = 16_000_000;
+/// The counts, sums and values that a check tells of or repairs in one transaction.
+pub const CHECK_REPAIRS_MAX: usize = 1_000;
+
 /// The reason that a database is read-only, in bytes.
 pub const REASON_SIZE_BYTES_MAX: usize = 1_000;

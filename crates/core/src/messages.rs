@@ -260,6 +260,55 @@ pub(crate) struct ExpiryCursor {
     pub(crate) first_refusal: String,
 }
 
+/// How far a check of indexes has come, and what it found.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CheckCursor {
+    /// The type, the stage of it and the index that are looked at; those before are done.
+    #[prost(uint32, tag = "1")]
+    pub(crate) type_id: u32,
+    #[prost(uint32, tag = "2")]
+    pub(crate) stage: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) index_id: u32,
+    /// The last key that was looked at, relative to the records or the index; of amounts the first one that is to be.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub(crate) after: Option<bytes::Bytes>,
+    #[prost(uint64, tag = "5")]
+    pub(crate) records: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) entries: u64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) missing: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) dangling: u64,
+    #[prost(uint64, tag = "9")]
+    pub(crate) wrong: u64,
+    #[prost(uint64, tag = "10")]
+    pub(crate) duplicate: u64,
+    #[prost(uint64, tag = "11")]
+    pub(crate) repaired: u64,
+    /// The first of them.
+    #[prost(message, repeated, tag = "12")]
+    pub(crate) faults: Vec<StoredFault>,
+    /// Hashes of keys that were told as wrong already.
+    #[prost(fixed64, repeated, tag = "13")]
+    pub(crate) told: Vec<u64>,
+    /// The indexes that were not looked at, and why.
+    #[prost(string, repeated, tag = "14")]
+    pub(crate) unchecked: Vec<String>,
+}
+
+/// A fault of an index.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredFault {
+    #[prost(string, tag = "1")]
+    pub(crate) index: String,
+    #[prost(string, tag = "2")]
+    pub(crate) fault: String,
+    #[prost(string, tag = "3")]
+    pub(crate) key: String,
+}
+
 /// R 3 0 id 0: what a job is. Never changes.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct JobDefinition {

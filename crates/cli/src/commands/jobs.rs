@@ -256,7 +256,7 @@ fn print_job(job: &Job, printer: Printer) -> Outcome<()> {
     })
 }
 
-fn document(job: &Job) -> Json {
+pub(crate) fn document(job: &Job) -> Json {
     let at = |microseconds: i64| (microseconds != 0).then(|| moment(microseconds));
     json!({
         "id": job.id.to_string(),

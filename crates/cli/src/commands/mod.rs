@@ -1,6 +1,7 @@
 //! One module for each command.
 
 pub(crate) mod aggregate;
+pub(crate) mod check;
 pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod expire;

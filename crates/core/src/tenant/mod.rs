@@ -28,7 +28,7 @@ use crate::record::{PrimaryKey, Record};
 use run::start;
 
 pub use idempotency::Idempotent;
-pub(crate) use indexes::{Amount, RankedSet, expiry_us};
+pub(crate) use indexes::{Amount, Contribution, RankedSet, expiry_us, no_amount};
 pub use raw::{RawPage, RawRange};
 pub use reader::TenantReader;
 pub use records::Condition;

@@ -1,5 +1,6 @@
 //! The kinds of jobs that come with the library. A new one has a file here, or where its work belongs, and a line in [`all`].
 
+mod check;
 mod count;
 mod delete_where;
 mod expire;
@@ -13,6 +14,7 @@ use serde_json::Value as Json;
 use super::kind::JobKind;
 use crate::error::{Code, Error, Result};
 
+pub use check::Check;
 pub use count::Count;
 pub use delete_where::DeleteWhere;
 pub use expire::Expire;
@@ -21,7 +23,14 @@ pub use rewrite::Rewrite;
 
 /// Every kind, in one place.
 pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
-    vec![Arc::new(Count), Arc::new(DeleteWhere), Arc::new(Expire), Arc::new(ForgetResults), Arc::new(Rewrite)]
+    vec![
+        Arc::new(Check),
+        Arc::new(Count),
+        Arc::new(DeleteWhere),
+        Arc::new(Expire),
+        Arc::new(ForgetResults),
+        Arc::new(Rewrite),
+    ]
 }
 
 /// The record type that the parameters name.

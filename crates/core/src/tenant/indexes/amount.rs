@@ -64,6 +64,14 @@ impl Amount {
         Ok(Amount { limbs, width_bytes })
     }
 
+    /// What the engine takes stored bytes for when an amount as wide as this one is added to them.
+    pub(crate) fn wrapping(&self, stored: &[u8]) -> Amount {
+        let mut bytes = stored.to_vec();
+        bytes.resize(self.width_bytes, 0);
+        // These are as many as it takes.
+        Amount::from_bytes(Some(&bytes), self.width_bytes).unwrap_or_else(|_| self.clone())
+    }
+
     /// The bytes of its width, little-endian.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.limbs.iter().flat_map(|limb| limb.to_le_bytes()).collect();

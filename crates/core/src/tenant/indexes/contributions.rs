@@ -19,7 +19,7 @@ pub(super) struct Contributions {
 }
 
 #[derive(Clone, PartialEq)]
-enum Contribution {
+pub(crate) enum Contribution {
     Entry {
         value: Bytes,
         /// Whether no other record may have this key.
@@ -65,6 +65,11 @@ impl Write {
 }
 
 impl Contributions {
+    /// What there is by key, but for what is written with a stamp that is still to come.
+    pub(super) fn into_entries(self) -> BTreeMap<Bytes, Contribution> {
+        self.entries
+    }
+
     fn check_room(&self) -> Result<()> {
         match self.entries.len() < INDEX_ENTRIES_MAX {
             true => Ok(()),

@@ -19,8 +19,11 @@ mod time_to_live;
 mod value;
 mod version;
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use tenantry_kv::seeded_faults::{Fault, is_active};
+use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{Isolation, MutationType};
 
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
@@ -29,8 +32,10 @@ use crate::index_form;
 use crate::key_space::TenantKeys;
 use crate::record::{Record, RecordVersion};
 use crate::schema::{Index, IndexKind, RecordType};
+use crate::value::FieldType;
 
 pub(crate) use amount::Amount;
+pub(crate) use contributions::Contribution;
 pub(super) use contributions::Stamped;
 use contributions::{Contributions, Write};
 use ranked_set::RankChange;
@@ -188,6 +193,35 @@ impl TenantTransaction {
         Ok(())
     }
 
+    /// What a record that was read contributes to an index, by key: entries and amounts, but no places.
+    pub(crate) fn contributed(
+        &self,
+        record_type: &RecordType,
+        index: &Index,
+        record: &Record,
+    ) -> Result<BTreeMap<Bytes, Contribution>> {
+        Ok(self.contributions(record_type, index, record, false)?.into_entries())
+    }
+
+    /// Sets or clears a key of an index, to mend it. No record changes, so that the change log says nothing of it.
+    pub(crate) fn mend_index(&self, key: &Bytes, value: Option<&[u8]>) -> Result<()> {
+        self.count_bookkeeping(entry_size_bytes(key, value.map_or(0, <[u8]>::len)))?;
+        match value {
+            Some(value) => self.transaction.set(key, value),
+            None => self.transaction.clear(key),
+        }
+        Ok(())
+    }
+
+    /// Adds to an amount of an index, to mend it. What is stored takes the width of what is added; zero leaves no key.
+    pub(crate) fn mend_amount(&self, key: &Bytes, change: &Amount) -> Result<()> {
+        let operand = change.to_bytes();
+        self.count_bookkeeping(2 * entry_size_bytes(key, operand.len()))?;
+        self.transaction.atomic(MutationType::Add, key, &operand);
+        self.transaction.atomic(MutationType::CompareAndClear, key, &vec![0; operand.len()]);
+        Ok(())
+    }
+
     /// Replaces what the old record contributed by what the new one does. Returns what is written with the transaction's stamp.
     pub(super) async fn change_indexes(&self, changes: IndexChanges) -> Result<Vec<Stamped>> {
         if !changes.ranks.is_empty() {
@@ -222,6 +256,16 @@ impl TenantTransaction {
     }
 }
 
+/// The amount of a group without records, as wide as the one of a key, which is relative to the index.
+pub(crate) fn no_amount(index: &Index, entry: &Bytes) -> Amount {
+    let is_sum = || tuple::unpack(entry).is_ok_and(|elements| elements.last() == Some(&Element::Int(1)));
+    match (&index.kind, index.columns.last().map(|column| &column.field_type)) {
+        (IndexKind::Sum, Some(FieldType::Decimal)) if is_sum() => Amount::decimal(0.into()),
+        (IndexKind::Sum, _) if is_sum() => Amount::integer(0),
+        _ => Amount::count(0),
+    }
+}
+
 fn violation(record_type: &RecordType, index: &Index, record: Option<&Record>) -> Error {
     let columns = index.columns.iter().map(|column| {
         let value = record.and_then(|record| column.expression.value(&record.values));
@@ -243,7 +287,7 @@ fn entry_size_bytes(key: &Bytes, value_size_bytes: usize) -> usize {
 }
 
 /// The elements of the primary key that an entry of `subject`'s index has behind its own columns.
-fn rest_elements(subject: &Subject<'_>) -> Result<Vec<tenantry_kv::tuple::Element>> {
+fn rest_elements(subject: &Subject<'_>) -> Result<Vec<Element>> {
     let rest: Vec<String> = index_form::rest_of_key(subject.record_type, subject.index).cloned().collect();
     subject.record.elements(&rest, subject.record_type)
 }

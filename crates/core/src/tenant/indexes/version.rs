@@ -1,7 +1,6 @@
 //! Version indexes: the records of each group in the order of their last changes. An entry's key ends in the incarnation and the stamp of the
 //! transaction, which the engine fills in at the commit; its value is the primary key.
 
-use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 
 use super::contributions::{Contributions, Stamped};
@@ -27,7 +26,7 @@ impl Maintainer for Versions {
                 Some(version) => {
                     let stamp =
                         Element::Versionstamp { stamp: Some(version.stamp), user_version: version.ordinal };
-                    contributions.put(tuple::pack_after(&prefix, &[stamp])?, Bytes::new(), false)?;
+                    contributions.put(tuple::pack_after(&prefix, &[stamp])?, value.clone(), false)?;
                 }
             }
         }
