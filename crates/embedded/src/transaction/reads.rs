@@ -129,7 +129,6 @@ impl State {
             snapshots,
             version: self.read_version.unwrap_or_default(),
             overlay: self.sees_own_writes(isolation == Isolation::Snapshot).then_some(&self.overlay),
-            bypasses_unreadable: self.options.bypasses_unreadable,
         }
     }
 
@@ -254,10 +253,11 @@ impl Edges {
             (_, true) => (first_base.clone(), last_base.clone()),
             (_, false) => (last_base.clone(), first_base.clone()),
         };
-        if self.reached_begin && self.begin.offset <= 0 {
+        // A limit takes back the edge that the read did not come to; the edge that it began at would still be moved by a key beyond it.
+        if self.reached_begin && self.begin.offset <= 0 && !(reverse && batch.more) {
             begin = Bytes::new();
         }
-        if self.passed_end && self.end.offset > 0 && !batch.more {
+        if self.passed_end && self.end.offset > 0 && (reverse || !batch.more) {
             end = Bytes::from_static(read_end);
         }
         if let (Some(low), Some(high)) = (low, high) {

@@ -17,7 +17,6 @@ pub(super) struct View<'a> {
     pub(super) version: Version,
     /// `None` for a read that sees the database alone.
     pub(super) overlay: Option<&'a Overlay>,
-    pub(super) bypasses_unreadable: bool,
 }
 
 /// How a scan ended.
@@ -53,10 +52,7 @@ impl View<'_> {
             return self.scan_gap(begin, end, reverse, rows_hint, &Overlay::default(), visit);
         };
         // An unreadable key counts only if the scan gets that far.
-        let wall = match self.bypasses_unreadable {
-            true => None,
-            false => overlay.first_unreadable(begin, end, reverse),
-        };
+        let wall = overlay.first_unreadable(begin, end, reverse);
         let (from, to) = match &wall {
             Some(wall) if reverse => (wall.end.as_ref().max(begin), end),
             Some(wall) => (begin, wall.begin.as_ref().min(end)),

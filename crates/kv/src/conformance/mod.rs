@@ -40,4 +40,17 @@ pub trait Subject: Send + Sync + fmt::Debug {
     fn make_too_old(&self) -> bool {
         false
     }
+
+    /// Whether this is FoundationDB's client library, which goes ways of its own where the contract leaves them open; they are not compared
+    /// (`ReadYourWrites.actor.cpp` of its release 7.3):
+    ///
+    /// - A key that the transaction's own compare-and-clear leaves absent still counts for the offsets of that transaction's key selectors.
+    /// - What a range between key selectors adds to the conflict ranges where it is empty or a selector leads off the keys depends on what the transaction has read
+    ///   before.
+    /// - A range between key selectors that is empty or ends at its limit need not come to a key that is unreadable.
+    /// - `read_your_writes_disable` is not refused after a read that told nothing, such as one of an empty range.
+    /// - Without read-your-writes, a selector that leads off the end adds the system's own keys up to the one it comes to.
+    fn is_client_library(&self) -> bool {
+        false
+    }
 }

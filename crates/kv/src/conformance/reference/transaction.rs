@@ -335,10 +335,7 @@ impl ReferenceTransaction {
     }
 
     fn unreadable(&self, state: &State, isolation: Isolation) -> Vec<KeyRange> {
-        if !state.sees_own(isolation) || state.options.bypasses_unreadable {
-            return Vec::new();
-        }
-        unreadable_ranges(&state.operations)
+        if state.sees_own(isolation) { unreadable_ranges(&state.operations) } else { Vec::new() }
     }
 
     /// The rows from `begin` to `end`, walked in one direction until `enough` says so. Fails at an unreadable key that it comes to.
@@ -373,7 +370,6 @@ impl ReferenceTransaction {
                 cells.insert(nearer, Cell::Unreadable(Bytes::new()));
             }
         }
-        let bypasses = state.options.bypasses_unreadable;
         let mut range: Vec<(Bytes, Cell)> =
             cells.range(whole.begin..whole.end).map(|(k, c)| (k.clone(), c.clone())).collect();
         if reverse {
@@ -384,7 +380,6 @@ impl ReferenceTransaction {
                 Cell::Absent => continue,
                 Cell::Value(value) if value.is_empty() && self.shared.has(Fault::EmptyIsAbsent) => continue,
                 Cell::Value(value) => value,
-                Cell::Unreadable(value) if bypasses => value,
                 Cell::Unreadable(_) if self.shared.has(Fault::UnreadableReadAsAbsent) => continue,
                 Cell::Unreadable(_) => return Err(ErrorCode::ACCESSED_UNREADABLE.into()),
             };
@@ -441,6 +436,7 @@ impl ReferenceTransaction {
         }
         let unreadable = self.unreadable(state, isolation);
         if unreadable.iter().any(|range| range.contains(key))
+            && !state.options.bypasses_unreadable
             && !self.shared.has(Fault::UnreadableReadAsAbsent)
         {
             return Err(ErrorCode::ACCESSED_UNREADABLE.into());
@@ -512,10 +508,11 @@ impl ReferenceTransaction {
             (_, true) => (begin.clone(), end.clone()),
             (_, false) => (end.clone(), begin.clone()),
         };
-        if (from.reached_begin || to.reached_begin) && begin_offset <= 0 {
+        // A limit takes back the edge that the read did not come to; the edge that it began at would still be moved by a key beyond it.
+        if (from.reached_begin || to.reached_begin) && begin_offset <= 0 && !(request.reverse && batch.more) {
             first = Bytes::new();
         }
-        if (from.passed_end || to.passed_end) && end_offset > 0 && !batch.more {
+        if (from.passed_end || to.passed_end) && end_offset > 0 && (request.reverse || !batch.more) {
             last = Bytes::from_static(state.options.read_end);
         }
         if let (Some(low), Some(high)) = (low.take(), high.take()) {

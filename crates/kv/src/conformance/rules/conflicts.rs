@@ -130,4 +130,21 @@ rules! {
         same!(code(writer.commit().await), 0);
         same!(code(reader.commit().await), 1020);
     }
+    "8.11" => |subject| {
+        // An edge off the keys moves with every key that appears beyond; a limit spares the edge that the read did not come to, and only that.
+        put(subject, FOUR).await?;
+        for (reverse, limit, expected) in [(false, 0, "..\\xff"), (true, 0, "..\\xff"), (false, 2, "..d\\x00"), (true, 2, "f..\\xff")] {
+            let transaction = begin(subject)?;
+            let (first, last) = (KeySelector::new("c", false, -5), KeySelector::new("g", false, 7));
+            let request = RangeRequest::between(first, last).limit(limit).reverse(reverse);
+            let _ = read_all(&transaction, &request, Serializable).await;
+            same!((reverse, limit, reads(&transaction).await), (reverse, limit, expected.to_owned()));
+        }
+        let transaction = begin(subject)?;
+        let behind = RangeRequest::between(KeySelector::first_greater_or_equal("a"), KeySelector::new("g", false, 7));
+        let _ = transaction.get_range(&behind.limit(1).reverse(true), Serializable).await;
+        transaction.set(b"x", b"v");
+        put(subject, &[("i", "1")]).await?;
+        same!(code(transaction.commit().await), 1020);
+    }
 }

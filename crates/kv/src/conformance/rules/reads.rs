@@ -77,6 +77,11 @@ rules! {
         transaction.atomic(MutationType::SetVersionstampedValue, b"k", STAMPED);
         same!(transaction.get(b"k", Snapshot).await.ok().flatten().as_deref(), Some(STAMPED));
         same!(code(transaction.commit().await), 0);
+        let transaction = begin(subject)?;
+        let _ = transaction.set_option(TransactionOption::BypassUnreadable);
+        transaction.atomic(MutationType::SetVersionstampedValue, b"l", STAMPED);
+        same!(keys(&transaction, &RangeRequest::new("l", "z"), Snapshot).await, Err(1036));
+        same!(code(transaction.get_key(&KeySelector::first_greater_than("k"), Snapshot).await), 1036);
     }
     "5.7" => |subject| {
         put(subject, &[("a", "1"), ("b", "1")]).await?;
