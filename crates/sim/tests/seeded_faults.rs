@@ -1,6 +1,6 @@
 //! The simulator has teeth: each fault that was seeded into the code is found within two hundred seeds of a profile, and each rule of the judge finds one.
 //!
-//! `cargo test --release -p tenantry-sim --features seeded-faults --test seeded_faults`
+//! `cargo test -p tenantry-sim --features seeded-faults --test seeded_faults`
 #![cfg(feature = "seeded-faults")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 

@@ -49,6 +49,7 @@ pub trait Subject: Send + Sync + fmt::Debug {
     ///   before.
     /// - A range between key selectors that is empty or ends at its limit need not come to a key that is unreadable.
     /// - `read_your_writes_disable` is not refused after a read that told nothing, such as one of an empty range.
+    /// - The first key that a versionstamped key could become is cut out of the conflict ranges like a key that was set.
     /// - Without read-your-writes, a selector that leads off the end adds the system's own keys up to the one it comes to.
     fn is_client_library(&self) -> bool {
         false
