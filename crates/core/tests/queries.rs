@@ -196,6 +196,60 @@ fn the_planner_takes_what_binds_most() {
     assert!(sorted.explanation.is_sorted && sorted.explanation.to_string().contains("sorted in memory"));
 }
 
+/// A branch of a union looks at more than its condition says: what another branch's condition holds for is shown by that one alone.
+#[test]
+fn a_union_shows_each_record_once() {
+    let tenant = tenant();
+    for (number, title, price, is_old) in
+        [(1, "b", 1, false), (2, "b", -1, true), (3, "b", 1, true), (4, "a", 1, true), (5, "b", -1, false)]
+    {
+        let record = item("eu", number, title).with("price", Value::Decimal(price.into()));
+        block_on(tenant.insert("item", &record.with("is_old", is_old))).unwrap();
+    }
+    let both = "(title == \"b\" && is_old) || price == decimal(\"1\")";
+    let plain = Query::of("item").filter(both);
+    let sorted = plain.clone().order_by("number");
+    for query in [
+        sorted.clone().rows_max(1),
+        sorted.clone().rows_max(2),
+        sorted,
+        plain.clone().rows_max(10_000),
+        plain.rows_max(10_000).size_bytes_max(1),
+    ] {
+        assert_eq!(block_on(tenant.query(&query)).unwrap().explanation.plan, "union");
+        let mut numbers: Vec<String> =
+            all_pages(&tenant, &query).iter().filter_map(|record| text(record, "number")).collect();
+        numbers.sort();
+        assert_eq!(numbers, ["1", "2", "3", "4"], "{query:?}");
+    }
+}
+
+/// Two conditions could each make a union over the same index: the pages go on with the one that was taken.
+#[test]
+fn pages_keep_to_their_union() {
+    let tenant = tenant();
+    for number in 0..24 {
+        let rating = [0.0, 2.0, 2.0, 5.0][number as usize % 4];
+        let record = item("eu", number, "t").with("kind", Value::Enum("book".into())).with("rating", rating);
+        block_on(tenant.insert("item", &record.with("is_old", number % 8 < 6))).unwrap();
+    }
+    let filter = "kind == \"book\" && rating in [2.0, 0.0] && is_old in [false, true]";
+    for rows_max in [1, 2, 5, 7, 100] {
+        let query = Query::of("item").filter(filter).rows_max(rows_max);
+        assert_eq!(block_on(tenant.query(&query)).unwrap().explanation.plan, "union");
+        let mut numbers: Vec<i64> = all_pages(&tenant, &query)
+            .iter()
+            .filter_map(|record| match record.get("number") {
+                Some(Value::Int(number)) => Some(*number),
+                _ => None,
+            })
+            .collect();
+        numbers.sort_unstable();
+        let expected: Vec<i64> = (0..24).filter(|number| number % 4 != 3).collect();
+        assert_eq!(numbers, expected, "{rows_max} a page");
+    }
+}
+
 #[test]
 fn tokens_are_good_for_their_query_on_their_tenant() {
     let database = database();

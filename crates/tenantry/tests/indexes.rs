@@ -57,6 +57,8 @@ costs_by_account = { kind = "sum", group = ["account"], of = "cost" }
 sum_ids = { kind = "sum", of = "id" }
 min_points = { kind = "min", group = ["account"], of = "points" }
 max_cost = { kind = "max", group = ["account"], of = "cost" }
+last_status = { kind = "max", group = ["account"], of = "status" }
+count_account = { kind = "count", group = ["account"] }
 changes = { kind = "version" }
 rating_ranks = { kind = "rank", group = ["account"], fields = ["rating:desc", "points"] }
 cost_ranks = { kind = "rank", fields = ["cost", "lower(email)"], where = "status != null" }
@@ -310,6 +312,8 @@ fn measures() -> Vec<Vec<Measure>> {
         vec![Measure::sum("id")],
         vec![Measure::min("points"), Measure::max("points"), Measure::Count],
         vec![Measure::max("cost")],
+        vec![Measure::max("status"), Measure::Count],
+        vec![Measure::min("status")],
         vec![Measure::min("email"), Measure::average("rating")],
     ]
 }
@@ -558,6 +562,20 @@ fn least_and_greatest_values_cost_a_key_or_two() {
         assert!(groups.keys_read <= 4, "{} keys", groups.keys_read);
         assert_eq!(groups.indexes, ["sum_ids", "count_all"]);
     }
+}
+
+/// In the order in which the schema names them: an index and a look at all records say the same.
+#[test]
+fn the_values_of_an_enum_are_in_their_own_order() {
+    let (plain, indexed) = filled(100);
+    let aggregation = Aggregation::of("task").group_by("account").measure(Measure::max("status"));
+    let aggregation = aggregation.measure(Measure::Count);
+    let (looked, kept) =
+        [&plain, &indexed].map(|tenant| block_on(tenant.aggregate(&aggregation)).unwrap()).into();
+    assert_eq!((looked.indexes.len(), kept.indexes.len()), (0, 2));
+    let last = Some(Value::Enum("late".into()));
+    assert!(looked.groups.iter().all(|group| group.measures[0] == last), "{:?}", looked.groups);
+    assert_eq!(sorted(looked.groups), sorted(kept.groups));
 }
 
 #[test]

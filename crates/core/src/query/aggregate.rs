@@ -3,7 +3,6 @@
 //! They are answered by aggregate indexes where there is one for each measure and the filter asks for groups alone; otherwise by a look at every record that
 //! the filter lets through, within a bound.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +20,7 @@ use crate::key_space::behind;
 use crate::limits::{GROUPS_MAX, ORDER_COLUMNS_MAX, SORTED_MAX};
 use crate::schema::{Column, Index, IndexKind, RecordType};
 use crate::tenant::{Amount, Tenant, TenantReader, TenantTransaction};
-use crate::value::{FieldType, Value};
+use crate::value::{FieldType, Name, Value};
 
 /// What to compute, of which records, by which groups.
 ///
@@ -310,7 +309,7 @@ impl TenantTransaction {
                     let blank = || (elements.clone(), vec![Collected::default(); asked.measures.len()]);
                     let (_, collected) = groups.entry(tuple::pack(&elements)?).or_insert_with(blank);
                     for (collected, (_, of)) in collected.iter_mut().zip(&asked.measures) {
-                        collected.add(of.as_ref().map(|typed| typed.expression.value(values)));
+                        collected.add(of.as_ref(), values);
                     }
                 }
             }
@@ -550,14 +549,13 @@ struct Collected {
 
 impl Collected {
     /// Adds a record: with the value that is measured, if one is.
-    fn add(&mut self, measured: Option<Option<Cow<'_, Value>>>) {
-        let value = match measured {
-            None => None,
-            Some(None) => return,
-            Some(value) => value,
+    fn add(&mut self, of: Option<&Typed>, values: &[(Name, Value)]) {
+        let Some(of) = of else {
+            self.count += 1;
+            return;
         };
+        let Some(value) = of.expression.value(values) else { return };
         self.count += 1;
-        let Some(value) = value else { return };
         match &*value {
             Value::Int(value) => self.integers += i128::from(*value),
             Value::Float(value) => self.floats += value,
@@ -568,7 +566,7 @@ impl Collected {
             _ => {}
         }
         let is_beyond = |extreme: &Option<Value>, wanted: Ordering| {
-            extreme.as_ref().is_none_or(|extreme| order(&value, extreme) == Some(wanted))
+            extreme.as_ref().is_none_or(|extreme| sorted(&of.field_type, &value, extreme) == Some(wanted))
         };
         if is_beyond(&self.min, Ordering::Less) {
             self.min = Some(value.clone().into_owned());
@@ -596,6 +594,16 @@ impl Collected {
             }
         }
     }
+}
+
+/// How two values of a type sort: as in keys, those of an enum by their ids.
+fn sorted(field_type: &FieldType, one: &Value, other: &Value) -> Option<Ordering> {
+    let FieldType::Enum(values) = field_type else { return order(one, other) };
+    let id = |value: &Value| {
+        let name = value.as_name()?;
+        values.iter().find(|known| *known.name == *name).map(|known| known.id)
+    };
+    Some(id(one)?.cmp(&id(other)?))
 }
 
 /// Without groups there is one, also of no records; and where a count knows all groups, those that it does not know are none.

@@ -151,7 +151,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The next record that is there. `None` if there is more to be read first, or nothing left. What an earlier branch has is not shown again.
+    /// The next record that is there. `None` if there is more to be read first, or nothing left. What several branches have is shown once.
     pub(super) fn take(&mut self) -> Option<Taken> {
         let place = match self.is_merged {
             false => self.branches.iter().position(|branch| !branch.is_done)?,
@@ -170,19 +170,20 @@ impl<'a> Cursor<'a> {
         branch.at = Some(found.at.clone());
         branch.settle();
         self.behind += 1;
-        let is_repeated = found.is_repeated
-            || earlier.iter().any(|earlier| {
-                earlier.condition.is_some_and(|condition| condition.holds(&found.record.values))
-            });
-        Some(if is_repeated { Taken::Repeated } else { Taken::Record(found) })
+        let holds = |condition: &Expression| condition.holds(&found.record.values);
+        // A branch looks at more than its condition says, and what fits another branch alone is shown there.
+        let is_elsewhere = found.is_repeated
+            || !branch.condition.is_none_or(holds)
+            || earlier.iter().any(|earlier| earlier.condition.is_some_and(holds));
+        Some(if is_elsewhere { Taken::Elsewhere } else { Taken::Record(found) })
     }
 }
 
 /// What came next.
 pub(super) enum Taken {
     Record(Found),
-    /// A record that was there before.
-    Repeated,
+    /// A record that another entry shows, or another branch.
+    Elsewhere,
 }
 
 impl BranchCursor<'_> {

@@ -81,7 +81,7 @@ pub(super) enum Shape<'a> {
 
 pub(super) struct Branch<'a> {
     pub(super) scan: ScanPlan<'a>,
-    /// What tells the branch's records from the others'.
+    /// What tells the branch's records from the others': the scan has all for which it holds, and may have more.
     pub(super) condition: Expression,
 }
 
@@ -107,8 +107,12 @@ impl<'a> Plan<'a> {
             text.push(kind);
             text.extend_from_slice(&scan.index.map_or(0, |index| index.id).to_le_bytes());
             text.push(u8::from(scan.is_reverse));
-            // A text index has a path for each word.
+            // A text index has a path for each word; and two unions may be of one index, each bound by another condition.
             text.extend_from_slice(scan.word.as_ref().map_or(&[], |word| word.text().as_bytes()));
+            for bound in [&scan.begin, &scan.end] {
+                text.extend_from_slice(&bound.len().to_le_bytes());
+                text.extend_from_slice(bound);
+            }
         };
         match &self.shape {
             Shape::Scan(scan) => part(0, scan),
