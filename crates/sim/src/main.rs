@@ -9,11 +9,13 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use tenantry_sim::{
-    Activity, Campaign, Finding, Oracle, Part, Profile, Report, Scale, campaign, minimise, run_caught,
+    Activity, Campaign, Finding, Oracle, Part, Profile, QueryTally, Report, Scale, WORLD_QUERIES, campaign,
+    minimise, query_worlds, run_caught,
 };
 
 /// Runs Tenantry's engine on a simulated disk and clock, and judges every history.
@@ -65,6 +67,18 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         threads: u64,
     },
+    /// Ask random queries over random schemas and records: by every index, by a look at all records, at several page sizes
+    Queries {
+        /// How many queries at least; every seed asks as many
+        #[arg(long, default_value_t = 20_000)]
+        count: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// How many threads run seeds side by side
+        #[arg(long, default_value_t = 2)]
+        threads: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -97,6 +111,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run { seed, profile } => run_one(seed, profile.into(), scale),
+        Command::Queries { count, first, threads } => ask(count, first, threads.max(1)),
         Command::Campaign { calm, power, media, first, threads } => {
             let started = Instant::now();
             let mut all = Campaign::default();
@@ -111,6 +126,39 @@ fn main() -> ExitCode {
             println!("{:.0} seeds a second and thread", all.seeds as f64 / seconds / threads.max(1) as f64);
             tell(&all, power, scale)
         }
+    }
+}
+
+/// Runs as many seeds as the count takes.
+fn ask(count: u64, first: u64, threads: u64) -> ExitCode {
+    let started = Instant::now();
+    let seeds = first..first + count.div_ceil(WORLD_QUERIES).max(1);
+    let mut all = QueryTally::default();
+    let found = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|thread| seeds.clone().filter(move |seed| seed % threads == thread))
+            .map(|seeds| scope.spawn(move || query_worlds(seeds)))
+            .collect();
+        running.into_iter().map(ScopedJoinHandle::join).collect::<Vec<_>>()
+    });
+    let mut is_whole = true;
+    for tally in found {
+        match tally {
+            Ok(tally) => all.add(tally),
+            Err(_) => is_whole = false,
+        }
+    }
+    println!("{all}");
+    println!("{:.1} s, {threads} threads", started.elapsed().as_secs_f64());
+    let missing = if count < QUERIES_FOR_COVERAGE { Vec::new() } else { all.missing() };
+    missing.iter().for_each(|what| println!("FAILED: {what}"));
+    for (seed, finding) in &all.failures {
+        println!("FAILED: seed {seed}: {}", shortened(finding));
+        println!("  cargo run --release -p tenantry-sim -- queries --count {WORLD_QUERIES} --first {seed}");
+    }
+    match is_whole && missing.is_empty() && all.failures.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
     }
 }
 
@@ -137,6 +185,8 @@ fn side_by_side(profile: Profile, first: u64, seeds: u64, threads: u64, scale: S
     })
 }
 
+/// From how many queries on every plan and every kind of index has to have come up.
+const QUERIES_FOR_COVERAGE: u64 = 20_000;
 /// From how many seeds on a campaign has to have come everywhere.
 const SEEDS_FOR_COVERAGE: u64 = 1_000;
 /// How many of a hundred crashes have to be second ones.

@@ -104,7 +104,7 @@ impl Threads for NoThreads {
     }
 }
 
-fn env(
+pub(crate) fn env(
     disk: &SimulatedDisk,
     time: &SimulatedTime,
     randomness: &Arc<SeededRandomness>,

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 use tenantry_kv::seeded_faults::{Fault, activate};
-use tenantry_sim::{Finding, Oracle, Profile, Scale, run_caught};
+use tenantry_sim::{Finding, Oracle, Profile, Scale, query_worlds, run_caught};
 
 const SEEDS: u64 = 200;
 
@@ -70,4 +70,15 @@ fn every_rule_of_the_judge_finds_a_fault() {
         }
     }
     assert!(idle.is_empty(), "found nothing: {idle:?}");
+}
+
+/// Random queries find an index that keeps what is gone.
+#[test]
+fn random_queries_find_entries_that_stay_behind() {
+    activate(Some(Fault::IndexEntryNotRemoved));
+    let found = query_worlds(0..20);
+    activate(None);
+    println!("{} of 20 worlds: {:?}", found.failures.len(), found.failures.first().map(|(seed, _)| seed));
+    assert!(found.failures.len() > 5, "{}", found.failures.len());
+    assert!(query_worlds(0..20).failures.is_empty());
 }
