@@ -55,17 +55,28 @@ impl Database {
 
     /// How many records have an id from this one on, by the records and by the index, and the last of them.
     fn behind(&self, id: u64) -> (u64, u64, u64) {
-        let page = |filter: String| {
-            let found = self.json(&["query", "acme", "entry", "--where", &filter, "--limit", "10000"]);
-            assert_eq!(found["next"], Json::Null, "more than a page");
-            found["records"].as_array().unwrap().clone()
+        // A page may end early: after so many entries, or so much time.
+        let all = |filter: String| {
+            let (mut records, mut next) = (Vec::new(), Json::Null);
+            loop {
+                let mut words = vec!["query", "acme", "entry", "--where", &filter, "--limit", "10000"];
+                if let Some(token) = next.as_str() {
+                    words.extend(["--after", token]);
+                }
+                let mut found = self.json(&words);
+                records.append(found["records"].as_array_mut().unwrap());
+                next = found["next"].take();
+                if next.is_null() {
+                    return records;
+                }
+            }
         };
-        let records = page(format!("id >= {id}"));
+        let records = all(format!("id >= {id}"));
         for (index, record) in records.iter().enumerate() {
             assert_eq!(*record, row(id + index as u64), "a row is missing, or not what was written");
         }
         let last = id + records.len() as u64;
-        let by_index: usize = (0..4).map(|group| page(format!("group == {group} && id >= {id}")).len()).sum();
+        let by_index: usize = (0..4).map(|group| all(format!("group == {group} && id >= {id}")).len()).sum();
         (records.len() as u64, by_index as u64, last)
     }
 }

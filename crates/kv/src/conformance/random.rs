@@ -449,7 +449,9 @@ impl Pair {
         let has_committed = expected.is_ok();
         let has_conflicted = matches!(&expected, Err(error) if error.code().number() == 1020);
         self.compare(expected, found, |()| "committed".to_owned())?;
-        if has_conflicted && !(self.is_client_library && self.past[index].is_bare) {
+        let past = self.past[index];
+        let has_other_ranges = self.is_client_library && (past.is_bare || past.has_stamped_key);
+        if has_conflicted && !has_other_ranges {
             let report = ConflictReport::Conflicting;
             let (expected, found) =
                 (twin.expected.conflict_ranges(report), twin.found.conflict_ranges(report));
