@@ -307,6 +307,12 @@ pub(crate) struct DeleteArguments {
     pub(crate) key: Option<String>,
     #[command(flatten)]
     pub(crate) condition: ConditionArguments,
+    /// With all that refers to it, by the references of the schema, however many these are: in steps, the record itself last
+    #[arg(long, requires = "key", conflicts_with_all = ["if_version", "if_matches", "filter"])]
+    pub(crate) cascade: bool,
+    /// With --cascade: leave the work to "tenantry jobs run"
+    #[arg(long, requires = "cascade")]
+    pub(crate) background: bool,
     /// In place of a key: delete the records for which this condition, in CEL, holds; "true" for all
     #[arg(long = "where", value_name = "CEL", conflicts_with_all = ["if_version", "if_matches"])]
     pub(crate) filter: Option<String>,

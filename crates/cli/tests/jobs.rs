@@ -181,6 +181,48 @@ fn indexes_are_checked_and_repaired() {
 }
 
 #[test]
+fn a_record_goes_with_all_that_refers_to_it() {
+    let cli = Cli { directory: tempfile::tempdir().unwrap() };
+    let file = cli.directory.path().join("schema.toml");
+    let schema = "name = \"nodes\"\n[types.node]\nprimary_key = [\"id\"]\n\
+                  fields = { id = \"int\", parent = { type = \"int\", optional = true }, guard = { type = \"int\", optional = true } }\n\
+                  indexes = { by_parent = { fields = [\"parent\"] }, by_guard = { fields = [\"guard\"] } }\n\
+                  references.parent = { fields = [\"parent\"], to = \"node\", on_delete = \"cascade\" }\n\
+                  references.guard = { fields = [\"guard\"], to = \"node\" }\n";
+    std::fs::write(&file, schema).unwrap();
+    cli.json(&["schema", "apply", file.to_str().unwrap()]);
+    cli.json(&["tenant", "create", "acme", "--schema", "nodes"]);
+    cli.json(&["put", "acme", "node", r#"{"id":0}"#]);
+    let rows: String = (1..=1_500).map(|id| format!("{{\"id\":{id},\"parent\":0}}\n")).collect();
+    let rows_file = cli.directory.path().join("nodes.jsonl");
+    std::fs::write(&rows_file, rows).unwrap();
+    cli.json(&["import", "acme", "node", rows_file.to_str().unwrap()]);
+    cli.json(&["put", "acme", "node", r#"{"id":9000,"guard":1500}"#]);
+
+    assert_eq!(cli.refused(&["delete", "acme", "node", "0"]), (3, "CascadeTooLarge".to_owned()));
+    let refused = cli.run(&["delete", "acme", "node", "0", "--cascade"]);
+    assert_eq!(refused.status.code(), Some(5));
+    let refused = String::from_utf8(refused.stdout).unwrap();
+    assert!(refused.contains("node \"0\" stays") && refused.contains("\"9000\" refers to it"), "{refused}");
+    // What fits into one step goes or stays as a whole.
+    let left = cli.json(&["count", "acme", "node"])["result"]["count"].as_u64().unwrap();
+    assert!((3..1_502).contains(&left), "{left}");
+    cli.json(&["delete", "acme", "node", "9000"]);
+    let id = cli.json(&["delete", "acme", "node", "0", "--cascade", "--background"])["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    cli.json(&["jobs", "run", "--until-idle"]);
+    let expected = json!({ "deleted": left - 1, "changed": 0, "refusal": null });
+    assert_eq!(cli.json(&["jobs", "show", &id])["result"], expected);
+    assert_eq!(cli.refused(&["delete", "acme", "node", "0", "--cascade"]).0, 4);
+    cli.json(&["put", "acme", "node", r#"{"id":0}"#]);
+    assert_eq!(cli.text(&["delete", "acme", "node", "0", "--cascade"]), "1 records deleted, 0 changed\n");
+    assert_eq!(cli.run(&["delete", "acme", "node", "0", "--background"]).status.code(), Some(2));
+    assert_eq!(cli.run(&["delete", "acme", "node", "--where", "true", "--cascade"]).status.code(), Some(2));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused() {
     let cli = Cli::with_films();
     let unknown = "00000000-0000-7000-8000-000000000001";

@@ -1,11 +1,14 @@
-//! Delete by query: bounded steps, each a transaction, with the token of a query to go on with.
+//! Deletions of many records in bounded steps, each a transaction: those of a query, with its token to go on with, and one with all that it takes along.
 
 use futures_util::future::try_join_all;
 use tenantry_kv::{EngineError, ErrorCode, Isolation};
 
 use crate::error::{Code, Error, Result};
+use crate::limits::CASCADE_RECORDS_MAX;
+use crate::messages::CascadeCursor;
 use crate::query::Query;
-use crate::tenant::{Tenant, TenantTransaction};
+use crate::record::PrimaryKey;
+use crate::tenant::{CascadeStep, Cascaded, Tenant, TenantTransaction};
 
 /// What one step deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +99,33 @@ impl Tenant {
                     step.after = page.next;
                 }
                 Err(error) if step.rows_max > 1 && is_too_much(&error) => rows_max = step.rows_max / 2,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Tenant {
+    /// Deletes the record of a key with all that its deletion takes along, in as many transactions as it takes: those that refer to it before it, so that at no time
+    /// a record refers to one that is not there. Records that come to refer to it meanwhile go as well.
+    ///
+    /// # Errors
+    ///
+    /// 20039 when a record forbids it that does not go as well, 20046 for more than 1,000 records that refer to one another in a circle; as
+    /// [`delete`](Tenant::delete) otherwise. What was deleted before the error stays deleted.
+    pub async fn delete_cascading(&self, record_type: &str, key: &PrimaryKey) -> Result<Cascaded> {
+        let mut cursor = CascadeCursor::default();
+        let mut records_max = CASCADE_RECORDS_MAX;
+        loop {
+            let from = &cursor;
+            let step = self.run(|transaction| async move {
+                transaction.cascade(record_type, key, from.clone(), records_max).await
+            });
+            match step.await {
+                Ok(CascadeStep::More(next)) => cursor = next,
+                Ok(CascadeStep::Done(done)) => return Ok(done),
+                Ok(CascadeStep::Refused(_, error)) => return Err(error),
+                Err(error) if records_max > 1 && is_too_much(&error) => records_max /= 2,
                 Err(error) => return Err(error),
             }
         }

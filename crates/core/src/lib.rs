@@ -90,8 +90,8 @@ pub use schema::{
     SchemaDefinition,
 };
 pub use tenant::{
-    Condition, Idempotent, Priority, RawPage, RawRange, RunOptions, SequenceBlocks, Tenant, TenantReader,
-    TenantTransaction,
+    Cascaded, Condition, Idempotent, Priority, RawPage, RawRange, RunOptions, SequenceBlocks, Tenant,
+    TenantReader, TenantTransaction,
 };
 pub use text::{Language, Token, Tokenizer};
 pub use value::{

@@ -36,6 +36,8 @@ pub const REFERENCES_MAX: usize = 64;
 pub const CASCADE_RECORDS_MAX: usize = 1_000;
 /// What these records may take in memory together, in bytes.
 pub const CASCADE_SIZE_BYTES_MAX: usize = 32_000_000;
+/// The records by way of which one may hang on the record that is deleted, where that takes several transactions.
+pub const CASCADE_CLIMB_RECORDS_MAX: usize = 10_000;
 /// The most violations that are reported of one record.
 pub const VIOLATIONS_MAX: usize = 100;
 /// A schema as stored, in bytes.

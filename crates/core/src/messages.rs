@@ -309,6 +309,33 @@ pub(crate) struct StoredFault {
     pub(crate) key: String,
 }
 
+/// How far a deletion has come that takes several transactions.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CascadeCursor {
+    /// Records whose own deletion comes first, each taken along by that of the one before it. Some may be missing at the front: it begins with the record itself.
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) stack: Vec<RecordName>,
+    #[prost(uint64, tag = "2")]
+    pub(crate) deleted: u64,
+    /// Those that stay, without what they referred to.
+    #[prost(uint64, tag = "3")]
+    pub(crate) changed: u64,
+    /// How many came onto the stack since something was deleted, and the one that did when these were a power of two.
+    #[prost(uint64, tag = "4")]
+    pub(crate) descents: u64,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) passed: Option<RecordName>,
+}
+
+/// A record by its type and its packed primary key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct RecordName {
+    #[prost(uint32, tag = "1")]
+    pub(crate) type_id: u32,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) key: bytes::Bytes,
+}
+
 /// R 3 0 id 0: what a job is. Never changes.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct JobDefinition {

@@ -197,15 +197,20 @@ impl PrimaryKey {
             let field = record_type.field(name)?;
             return Ok(PrimaryKey { values: vec![parse_text(text, &field.field_type, name)?] });
         }
-        let asks = format!(
-            "the key of {} is a JSON list: [{}]",
-            shown(&record_type.name),
-            record_type.primary_key.join(", ")
-        );
-        let json = crate::json::parse_json(text).map_err(|_| Error::new(Code::KeyInvalid, asks.clone()))?;
+        let asks = |_| Error::new(Code::KeyInvalid, key_list(record_type));
+        let json = crate::json::parse_json(text).map_err(asks)?;
+        PrimaryKey::from_json(&json, record_type)
+    }
+
+    /// Reads a key from the JSON list of its values.
+    ///
+    /// # Errors
+    ///
+    /// 20033 for what is no list, for one of another length or a value of another type.
+    pub fn from_json(json: &Json, record_type: &RecordType) -> Result<PrimaryKey> {
         let Some(elements) = json.as_array().filter(|list| list.len() == record_type.primary_key.len())
         else {
-            return Err(Error::new(Code::KeyInvalid, asks));
+            return Err(Error::new(Code::KeyInvalid, key_list(record_type)));
         };
         let pairs = record_type.primary_key.iter().zip(elements);
         let read = pairs.map(|(name, json)| {
@@ -244,6 +249,15 @@ impl fmt::Display for PrimaryKey {
             }
         }
     }
+}
+
+/// What a key is asked to be.
+fn key_list(record_type: &RecordType) -> String {
+    format!(
+        "the key of {} is a JSON list: [{}]",
+        shown(&record_type.name),
+        record_type.primary_key.join(", ")
+    )
 }
 
 /// A value of a type from a text that holds nothing else.

@@ -434,7 +434,7 @@ fn too_many_at_once_are_refused_whole() {
     }
     let error = block_on(tenant.delete("node", &PrimaryKey::of(0))).unwrap_err();
     assert_eq!((error.code(), error.kind()), (Code::CascadeTooLarge, Kind::Limit));
-    assert!(error.detail().contains("1000") && error.detail().contains("delete_all_where"), "{error}");
+    assert!(error.detail().contains("1000") && error.detail().contains("delete_cascading"), "{error}");
     assert_eq!(all(&tenant, "node").len(), many as usize + 2);
     // Two fewer, one of which hangs on another.
     block_on(tenant.delete("node", &PrimaryKey::of(1))).unwrap();

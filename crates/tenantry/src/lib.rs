@@ -51,10 +51,10 @@ pub use options::{Database, Options, open};
 pub use pollster::block_on;
 pub use tenantry_core::jobs;
 pub use tenantry_core::{
-    Aggregation, Applied, Check, Code, Column, Condition, Constraints, Copier, CopyPhase, DatabaseState,
-    DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Expired, Explanation,
-    Export, Exported, ExportedRecord, Exporter, Expression, FORMAT_VERSION, Field, FieldMapping, FieldType,
-    Filter, Group, Groups, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
+    Aggregation, Applied, Cascaded, Check, Code, Column, Condition, Constraints, Copier, CopyPhase,
+    DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Expired,
+    Explanation, Export, Exported, ExportedRecord, Exporter, Expression, FORMAT_VERSION, Field, FieldMapping,
+    FieldType, Filter, Group, Groups, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
     IndexCondition, IndexKind, Kind, Language, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page,
     PathExplanation, Pattern, PrimaryKey, Priority, Query, RawPage, RawRange, Record, RecordType,
     RecordVersion, Reference, Rejection, Result, RowContents, RunOptions, Schema, SchemaDefinition,

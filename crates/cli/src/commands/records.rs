@@ -3,16 +3,19 @@
 use std::io::Read;
 
 use serde_json::{Value as Json, json};
+use tenantry::jobs::CascadeDelete;
 use tenantry::limits::JSON_SIZE_BYTES_MAX;
 use tenantry::{
-    Condition, Filter, Order, PrimaryKey, Query, Record, RecordType, RecordVersion, Tenant, parse_json,
+    Condition, Database, Filter, Order, PrimaryKey, Query, Record, RecordType, RecordVersion, Tenant,
+    parse_json,
 };
 
+use super::jobs::{document as job_document, in_background, work_on};
 use super::{Target, open_existing};
 use crate::arguments::{
     ConditionArguments, DeleteArguments, GetArguments, ParameterArguments, PutArguments, QueryArguments,
 };
-use crate::output::{Exit, Failure, Outcome, Printer, visible};
+use crate::output::{Exit, Failure, Outcome, Printer, count, visible};
 
 pub(crate) async fn get(arguments: GetArguments, target: &Target, printer: Printer) -> Outcome {
     let GetArguments { tenant, record_type, keys } = arguments;
@@ -113,11 +116,15 @@ fn key_of_patch(patch: &Json, record_type: &RecordType) -> Outcome<PrimaryKey> {
 }
 
 pub(crate) async fn delete(arguments: DeleteArguments, target: &Target, printer: Printer) -> Outcome {
-    let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
+    let database = open_existing(target).await?;
+    let tenant = database.tenant(&arguments.tenant).await?;
     let Some(key) = &arguments.key else { return delete_where(&arguments, &tenant, printer).await };
     let record_type = &arguments.record_type;
     let schema = tenant.schema().await?;
     let key = PrimaryKey::parse(key, schema.definition.record_type(record_type)?)?;
+    if arguments.cascade {
+        return delete_cascading(&arguments, &database, &tenant, &key, printer).await;
+    }
     if !tenant.delete_if(record_type, &key, condition(&arguments.condition)?).await? {
         return Err(Failure::NotFound(format!("there is no {record_type} with the key {key}")));
     }
@@ -125,6 +132,36 @@ pub(crate) async fn delete(arguments: DeleteArguments, target: &Target, printer:
     let document = json!({ "deleted": { "type": record_type, "key": values } });
     printer.document(&document, || format!("{record_type} {key} deleted"))?;
     Ok(Exit::Done)
+}
+
+async fn delete_cascading(
+    arguments: &DeleteArguments,
+    database: &Database,
+    tenant: &Tenant,
+    key: &PrimaryKey,
+    printer: Printer,
+) -> Outcome {
+    let record_type = &arguments.record_type;
+    if !tenant.exists(record_type, key).await? {
+        return Err(Failure::NotFound(format!("there is no {record_type} with the key {key}")));
+    }
+    let parameters = CascadeDelete::parameters(record_type, key);
+    let id = database.create_job(&CascadeDelete, Some(tenant), &parameters).await?;
+    if arguments.background {
+        return in_background(database, id, printer).await;
+    }
+    let job = work_on(database, id, printer).await?;
+    let result = job.result.clone().unwrap_or_default();
+    let number = |name: &str| count(result[name].as_u64().unwrap_or(0));
+    let refusal = result["refusal"].as_str();
+    printer.document(&job_document(&job), || {
+        let done = format!("{} records deleted, {} changed", number("deleted"), number("changed"));
+        match refusal {
+            Some(refusal) => format!("{done}; {record_type} {key} stays: {}", visible(refusal)),
+            None => done,
+        }
+    })?;
+    Ok(if refusal.is_some() { Exit::PartlyDone } else { Exit::Done })
 }
 
 /// How many records one transaction deletes, or one page counts.

@@ -43,5 +43,5 @@ mod worker;
 pub use inspect::{JobFilter, JobPage};
 pub use job::{Job, JobFailure, JobId, JobState};
 pub use kind::{JobKind, JobKinds, JobStep, StepFuture, StepOutcome};
-pub use kinds::{Check, Count, DeleteWhere, Expire, ForgetResults, Rewrite};
+pub use kinds::{CascadeDelete, Check, Count, DeleteWhere, Expire, ForgetResults, Rewrite};
 pub use worker::{Worked, Worker};

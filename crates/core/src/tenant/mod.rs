@@ -1,5 +1,6 @@
 //! A tenant, and transactions on it.
 
+mod cascade;
 mod conflicts;
 mod counters;
 mod hooks;
@@ -27,6 +28,8 @@ use crate::key_space::TenantKeys;
 use crate::record::{PrimaryKey, Record};
 use run::start;
 
+pub(crate) use cascade::CascadeStep;
+pub use cascade::Cascaded;
 pub use idempotency::Idempotent;
 pub(crate) use indexes::{Amount, Contribution, RankedSet, expiry_us, no_amount};
 pub use raw::{RawPage, RawRange};

@@ -151,7 +151,7 @@ impl TenantTransaction {
         self.replace_record(record_type, keys, old, Some(record)).await
     }
 
-    async fn replace_record(
+    pub(super) async fn replace_record(
         &self,
         record_type: &RecordType,
         keys: &RecordKeys,

@@ -50,7 +50,7 @@ struct Affected<'a> {
 }
 
 /// All that a deletion deletes or changes, by the prefix of the record's keys.
-pub(crate) struct DeletePlan<'a> {
+pub(super) struct DeletePlan<'a> {
     affected: BTreeMap<Bytes, Affected<'a>>,
     /// Those that are deleted, in the order in which they were found: the record itself comes first.
     deleted: Vec<Bytes>,
@@ -59,9 +59,35 @@ pub(crate) struct DeletePlan<'a> {
 
 impl DeletePlan<'_> {
     /// How many records it deletes or changes.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.affected.len()
     }
+
+    /// Whether it deletes the record of these keys.
+    pub(super) fn deletes(&self, prefix: &Bytes) -> bool {
+        self.affected.get(prefix).is_some_and(|affected| affected.is_deleted)
+    }
+
+    /// How many it deletes, the record itself among them.
+    pub(super) fn deleted(&self) -> usize {
+        self.deleted.len()
+    }
+}
+
+/// A record that was found, and the error that it makes of a deletion.
+pub(super) struct Obstacle<'a> {
+    pub(super) record_type: &'a RecordType,
+    pub(super) keys: RecordKeys,
+    pub(super) error: Error,
+}
+
+/// What the deletion of a record would be.
+pub(super) enum Outlook<'a> {
+    Fits(DeletePlan<'a>),
+    /// More than were asked for are deleted or changed. The plan has a part of them; those that refer to this record, which is to be deleted, were too many.
+    TooMany(Obstacle<'a>, DeletePlan<'a>),
+    /// This record stays and forbids it.
+    Restricted(Obstacle<'a>),
 }
 
 impl TenantTransaction {
@@ -135,18 +161,20 @@ impl TenantTransaction {
         keys: &RecordKeys,
         old: &Stored,
     ) -> Result<()> {
-        let plan = self.plan_delete(record_type, keys, old, CASCADE_RECORDS_MAX).await?;
-        self.delete_planned(plan).await
+        match self.plan_delete(record_type, keys, old, CASCADE_RECORDS_MAX).await? {
+            Outlook::Fits(plan) => self.delete_planned(plan).await,
+            Outlook::TooMany(obstacle, _) | Outlook::Restricted(obstacle) => Err(obstacle.error),
+        }
     }
 
     /// Finds everything that the deletion of a record deletes or changes besides it: `others_max` records at the most. Nothing is written.
-    pub(crate) async fn plan_delete<'a>(
+    pub(super) async fn plan_delete<'a>(
         &'a self,
         record_type: &'a RecordType,
         keys: &RecordKeys,
         old: &Stored,
         others_max: usize,
-    ) -> Result<DeletePlan<'a>> {
+    ) -> Result<Outlook<'a>> {
         let root = Affected {
             record_type,
             keys: keys.clone(),
@@ -162,22 +190,30 @@ impl TenantTransaction {
         let mut queue = VecDeque::from([keys.prefix.clone()]);
         while let Some(prefix) = queue.pop_front() {
             let Some(target) = plan.affected.get(&prefix) else { continue };
-            let (target_type, key) =
-                (target.record_type, target.stored.record.primary_key(target.record_type)?);
+            let (target_type, target_keys) = (target.record_type, target.keys.clone());
+            let key = target.stored.record.primary_key(target_type)?;
             for (child_type, reference) in self.schema().definition.references_to(&target_type.name) {
                 if reference.on_delete == OnDelete::Restrict {
                     continue;
                 }
                 let children = self.children(child_type, reference, &key, others_max + 2).await?;
-                let found = self.affect(&mut plan, child_type, reference, children, others_max).await?;
-                queue.extend(found);
+                match self.affect(&mut plan, child_type, reference, children, others_max).await? {
+                    Some(found) => queue.extend(found),
+                    None => {
+                        let record_type = target_type;
+                        let (keys, error) = (target_keys, too_many(&plan, others_max));
+                        return Ok(Outlook::TooMany(Obstacle { record_type, keys, error }, plan));
+                    }
+                }
             }
         }
-        self.check_restricting(&plan).await?;
-        Ok(plan)
+        Ok(match self.restricting(&plan).await? {
+            Some(obstacle) => Outlook::Restricted(obstacle),
+            None => Outlook::Fits(plan),
+        })
     }
 
-    /// Takes children into the plan; returns those that are deleted and were not to be before.
+    /// Takes children into the plan; returns those that are deleted and were not to be before, or nothing if they are too many.
     async fn affect<'a>(
         &self,
         plan: &mut DeletePlan<'a>,
@@ -185,11 +221,11 @@ impl TenantTransaction {
         reference: &'a Reference,
         children: Vec<RecordKeys>,
         others_max: usize,
-    ) -> Result<Vec<Bytes>> {
+    ) -> Result<Option<Vec<Bytes>>> {
         let unknown = children.iter().filter(|keys| !plan.affected.contains_key(&keys.prefix));
         let unknown: Vec<RecordKeys> = unknown.cloned().collect();
         if plan.affected.len() - 1 + unknown.len() > others_max {
-            return Err(too_many(plan, others_max));
+            return Ok(None);
         }
         for chunk in unknown.chunks(LOADED_TOGETHER_MAX) {
             let loads = chunk.iter().map(|keys| self.load(child_type, keys, Isolation::Serializable));
@@ -205,7 +241,7 @@ impl TenantTransaction {
                 plan.affected.insert(affected.keys.prefix.clone(), affected);
             }
             if plan.size_bytes > CASCADE_SIZE_BYTES_MAX {
-                return Err(too_many(plan, others_max));
+                return Ok(None);
             }
         }
         let mut found = Vec::new();
@@ -221,11 +257,11 @@ impl TenantTransaction {
                 _ => {}
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
-    /// Fails if a record that stays there forbids one of the deletions.
-    async fn check_restricting(&self, plan: &DeletePlan<'_>) -> Result<()> {
+    /// The record that stays there and forbids one of the deletions, if there is one.
+    async fn restricting<'a>(&'a self, plan: &DeletePlan<'a>) -> Result<Option<Obstacle<'a>>> {
         for prefix in &plan.deleted {
             let Some(target) = plan.affected.get(prefix) else { continue };
             let key = target.stored.record.primary_key(target.record_type)?;
@@ -249,14 +285,28 @@ impl TenantTransaction {
                     shown(&child_type.name),
                     shown(&reference.name)
                 );
-                return Err(Error::new(Code::ReferenceRestricts, detail));
+                let error = Error::new(Code::ReferenceRestricts, detail);
+                return Ok(Some(Obstacle { record_type: child_type, keys: child.clone(), error }));
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Takes the reference out of a record, which then stays.
+    pub(super) async fn set_null(
+        &self,
+        record_type: &RecordType,
+        reference: &Reference,
+        keys: &RecordKeys,
+        stored: &Stored,
+    ) -> Result<()> {
+        let nulls = reference.columns.iter().map(String::as_str).collect();
+        let new = without(&stored.record, &nulls, record_type)?;
+        self.replace_record(record_type, keys, Some(stored), Some(&new)).await
     }
 
     /// The records that refer to a key, found with a conflict: no more than `rows_max`.
-    async fn children(
+    pub(super) async fn children(
         &self,
         child_type: &RecordType,
         reference: &Reference,
@@ -305,7 +355,7 @@ impl TenantTransaction {
     }
 
     /// Does what was planned, or nothing of it.
-    pub(crate) async fn delete_planned(&self, plan: DeletePlan<'_>) -> Result<()> {
+    pub(super) async fn delete_planned(&self, plan: DeletePlan<'_>) -> Result<()> {
         let mut writes: Vec<(RecordKeys, PreparedWrite)> = Vec::new();
         let mut changes = Vec::new();
         let mut entries = BTreeSet::new();
@@ -347,7 +397,7 @@ impl TenantTransaction {
 }
 
 /// What to do where one transaction is too small.
-const WAY_OUT: &str = "delete those that refer to it first, in steps, as delete_all_where does";
+const WAY_OUT: &str = "delete_cascading (the job cascade-delete) takes several, as does delete_all_where for those that refer to it";
 
 fn too_many(plan: &DeletePlan<'_>, others_max: usize) -> Error {
     let root = plan.deleted.first().and_then(|prefix| plan.affected.get(prefix));

@@ -1,5 +1,6 @@
 //! The kinds of jobs that come with the library. A new one has a file here, or where its work belongs, and a line in [`all`].
 
+mod cascade_delete;
 mod check;
 mod count;
 mod delete_where;
@@ -14,6 +15,7 @@ use serde_json::Value as Json;
 use super::kind::JobKind;
 use crate::error::{Code, Error, Result};
 
+pub use cascade_delete::CascadeDelete;
 pub use check::Check;
 pub use count::Count;
 pub use delete_where::DeleteWhere;
@@ -24,6 +26,7 @@ pub use rewrite::Rewrite;
 /// Every kind, in one place.
 pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
     vec![
+        Arc::new(CascadeDelete),
         Arc::new(Check),
         Arc::new(Count),
         Arc::new(DeleteWhere),
