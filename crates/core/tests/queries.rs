@@ -181,6 +181,8 @@ fn the_planner_takes_what_binds_most() {
         ("price > 1", &[], "index by_price, price > 1"),
         ("code == \"x\"", &[], "index by_code, code = \"x\""),
         ("title.startsWith(\"a\")", &[], "index by_title, title begins with \"a\""),
+        // The primary key stands behind an index's own columns.
+        ("title == \"ab\" && region > \"a\"", &[], "index by_title, title = \"ab\" and region > \"a\""),
         ("rating > 2.0", &[], "primary key, all entries"),
         ("true", &["title"], "index by_title, all entries"),
     ];

@@ -89,8 +89,11 @@ fn path<'a>(
         }
     }
     let columns = path_columns(record_type, index)?;
-    // Behind the columns of an exclusive entry there may be nothing, so only they can be bound.
-    let bindable = index.map_or(columns.len(), |index| index.columns.len());
+    // Behind the columns of an exclusive entry there may be nothing, so only they can be bound; behind those of any other stands the primary key.
+    let bindable = match index {
+        Some(index) if index.is_unique() => index.columns.len(),
+        _ => columns.len(),
+    };
     let mut plan = ScanPlan {
         index,
         begin: Bytes::new(),
