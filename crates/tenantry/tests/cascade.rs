@@ -1,6 +1,8 @@
 //! A deletion that takes thousands along, on the embedded engine: workers that die, and a writer on a thread of its own.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -43,7 +45,7 @@ fn count(tenant: &Tenant, record_type: &str) -> usize {
 
 #[test]
 fn thousands_go_with_one_record_step_by_step() {
-    let database = block_on(tenantry::open("memory:")).unwrap();
+    let database = common::database();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     let tenant = block_on(database.create_tenant("acme", "s")).unwrap();
     for id in [1, 2] {

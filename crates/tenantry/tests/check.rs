@@ -1,6 +1,8 @@
 //! The check of indexes on the embedded engine, beside writers on threads of their own.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod common;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value as Json;
@@ -64,7 +66,7 @@ fn damage(database: &Database, text: &str) -> u64 {
 
 #[test]
 fn a_check_beside_writers_tells_of_damage_alone() {
-    let database = block_on(tenantry::open("memory:")).unwrap();
+    let database = common::database();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     let tenant = block_on(database.create_tenant("acme", "s")).unwrap();
     for id in 0..RECORDS {

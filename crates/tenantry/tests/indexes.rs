@@ -1,17 +1,15 @@
 //! Every kind of index gives what a look at all records gives: the same records in two tenants, one whose schema has every kind of index, one whose schema has none.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 
+mod common;
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use tenantry::{
-    Aggregation, Code, Database, Group, Measure, PrimaryKey, Query, Record, SchemaDefinition, StopReason,
-    Tenant, Value, block_on,
+    Aggregation, Code, Group, Measure, PrimaryKey, Query, Record, SchemaDefinition, StopReason, Tenant,
+    Value, block_on,
 };
-
-fn database() -> Database {
-    block_on(tenantry::open("memory:")).unwrap()
-}
 
 type Checked<T> = Result<T, TestCaseError>;
 
@@ -72,7 +70,7 @@ open_words = { kind = "text", fields = ["body"], where = "status == \"open\"", l
 "#;
 
 fn tenants() -> (Tenant, Tenant) {
-    let database = database();
+    let database = common::database();
     for (name, indexes) in [("plain", ""), ("indexed", INDEXES)] {
         let schema = SchemaDefinition::from_toml(&format!("name = \"{name}\"\n{FIELDS}{indexes}")).unwrap();
         block_on(database.apply_schema(&schema)).unwrap();
@@ -580,7 +578,7 @@ fn the_values_of_an_enum_are_in_their_own_order() {
 
 #[test]
 fn unique_indexes_follow_their_rule_for_missing_values() {
-    let database = database();
+    let database = common::database();
     let text = r#"
         name = "people"
         [types.person]

@@ -1,11 +1,13 @@
 //! Several workers, each on a thread of its own, share the jobs of a database, as several processes on a cluster do.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test")]
 
+mod common;
+
 use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 use tenantry::jobs::{JobId, JobKind, JobKinds, JobState, JobStep, StepFuture, StepOutcome, Worker};
-use tenantry::{Database, MutationType, Result, SchemaDefinition, Tenant, block_on, open};
+use tenantry::{Database, MutationType, Result, SchemaDefinition, Tenant, block_on};
 
 const THREADS: usize = 4;
 const TENANTS: usize = 5;
@@ -53,7 +55,7 @@ fn create(database: &Database) -> Vec<(Tenant, String, JobId)> {
 
 #[test]
 fn workers_on_several_threads_do_every_step_of_every_job_once() {
-    let database = block_on(open("memory:")).unwrap();
+    let database = common::database();
     let schema = "name = \"s\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\" }\n";
     block_on(database.apply_schema(&SchemaDefinition::from_toml(schema).unwrap())).unwrap();
     let jobs = create(&database);

@@ -1,11 +1,13 @@
 //! Text indexes of long texts.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use tenantry::{Code, PrimaryKey, Query, Record, SchemaDefinition, block_on};
 
 #[test]
 fn long_texts_are_kept_up_to_their_limit_and_leave_nothing_behind() {
-    let database = block_on(tenantry::open("memory:")).unwrap();
+    let database = common::database();
     let text = "name = \"s\"\n[types.page]\nprimary_key = [\"body\", \"id\"]\n\
         fields = { id = \"int\", body = \"string\", text = \"string\" }\n\
         indexes.words = { kind = \"text\", fields = [\"text\"] }\n\
