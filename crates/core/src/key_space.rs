@@ -201,9 +201,14 @@ impl TenantKeys {
         Ok(AggregateKeys { count: part(0)?, sum: part(1)? })
     }
 
+    /// 3 index: what the keys of all ranked sets of an index begin with.
+    pub(crate) fn rank_sets(&self, index_id: u32) -> Result<Bytes> {
+        self.key(&[3.into(), index_id.into()])
+    }
+
     /// 3 index group... level: what the keys of a level of a ranked set begin with; the key of its begin.
     pub(crate) fn rank_level(&self, index_id: u32, group: &[u8], level: u32) -> Result<Bytes> {
-        let prefix = behind(&self.key(&[3.into(), index_id.into()])?, group);
+        let prefix = behind(&self.rank_sets(index_id)?, group);
         Ok(tuple::pack_after(&prefix, &[level.into()])?)
     }
 

@@ -9,9 +9,9 @@ use std::iter::Peekable;
 use bytes::Bytes;
 use tenantry_kv::{ConflictKind, Isolation, RangeRequest, key_after, tuple};
 
+use super::Checked;
 use super::entries::{SIZE_BYTES_MAX, whole_record};
 use super::report::FaultKind;
-use super::{Checked, has_amounts};
 use crate::error::Result;
 use crate::index_form;
 use crate::key_space::behind;
@@ -123,10 +123,6 @@ impl TenantTransaction {
         checked: &Checked<'_>,
         cursor: &mut CheckCursor,
     ) -> Result<bool> {
-        if !has_amounts(index) {
-            cursor.skip(record_type, index, "ranks are not checked");
-            return Ok(true);
-        }
         self.set_isolation(Isolation::Snapshot);
         let clock = &self.tenant().database.inner.env.clock;
         let begun = clock.monotonic();
@@ -243,7 +239,7 @@ impl TenantTransaction {
 }
 
 /// The group of an amount as people read it.
-fn group_name(index: &Index, entry: &Bytes) -> String {
+pub(super) fn group_name(index: &Index, entry: &Bytes) -> String {
     let elements = tuple::unpack(entry).unwrap_or_default();
     let columns = match index.kind {
         IndexKind::Count | IndexKind::Sum => &index.columns[..index.group_columns.min(index.columns.len())],

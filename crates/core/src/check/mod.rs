@@ -1,12 +1,13 @@
 //! The check of indexes against the records: what is missing, what leads nowhere, what says something wrong; and its repair.
 //!
-//! For each type there are three stages. First its records are read, and what each contributes to the indexes is looked for. Then the entries of each index
-//! are read, and the record of each is looked at. Last the counts, sums and extremes are added up anew, those of an index in one transaction. Every step reads at one
+//! For each type there are four stages. First its records are read, and what each contributes to the indexes is looked for. Then the entries of each index
+//! are read, and the record of each is looked at. Then the counts, sums and extremes are added up anew, those of an index in one transaction, and last the levels of ranked sets are compared with what is below them. Every step reads at one
 //! version, so that whoever writes meanwhile makes no fault. The repair of an entry reads what it rests on once more, with a conflict; that of an amount adds the
 //! difference, which is right whatever others add meanwhile.
 
 mod aggregates;
 mod entries;
+mod ranks;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -53,6 +54,7 @@ enum Stage {
     Records,
     Entries,
     Amounts,
+    Ranks,
 }
 
 /// A piece of the work, in the order in which it is done.
@@ -94,6 +96,9 @@ impl TenantTransaction {
             (Stage::Amounts, Some(index)) => {
                 self.check_amounts(place.record_type, index, checked, &mut cursor).await?
             }
+            (Stage::Ranks, Some(index)) => {
+                self.check_ranks(place.record_type, index, checked.repairs, &mut cursor, rows_max).await?
+            }
             _ => self.check_records(place.record_type, checked.repairs, &mut cursor, rows_max).await?,
         };
         if !is_done {
@@ -117,6 +122,8 @@ impl TenantTransaction {
                 let stage = if has_entries(index) { Stage::Entries } else { Stage::Amounts };
                 Place { record_type, stage, index: Some(index) }
             }));
+            let ranks = record_type.indexes.iter().filter(|index| index.kind == IndexKind::Rank);
+            places.extend(ranks.map(|index| Place { record_type, stage: Stage::Ranks, index: Some(index) }));
         }
         places.sort_by_key(Place::order);
         Ok(places)
@@ -125,8 +132,7 @@ impl TenantTransaction {
 
 /// Whether an index has an entry for each record, or several.
 fn has_entries(index: &Index) -> bool {
-    use IndexKind::{TimeToLive, Value, Version};
-    matches!(index.kind, Value { .. } | TimeToLive { .. } | Version | IndexKind::Text { .. })
+    !has_amounts(index)
 }
 
 /// Whether an index adds up amounts.

@@ -1,6 +1,7 @@
 //! The check on indexes that were damaged on purpose: what it tells, that it changes nothing unless it is to, and that a repair leaves every byte as it was.
 
 mod damage;
+mod ranks;
 mod writers;
 
 use std::collections::BTreeMap;

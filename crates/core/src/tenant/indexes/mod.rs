@@ -29,7 +29,7 @@ use tenantry_kv::{Isolation, MutationType};
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
-use crate::key_space::TenantKeys;
+use crate::key_space::{TenantKeys, behind};
 use crate::record::{Record, RecordVersion};
 use crate::schema::{Index, IndexKind, RecordType};
 use crate::value::FieldType;
@@ -193,14 +193,21 @@ impl TenantTransaction {
         Ok(())
     }
 
-    /// What a record that was read contributes to an index, by key: entries and amounts, but no places.
+    /// What a record that was read contributes to an index, by key: entries and amounts. Of a rank index the entry, but no counts.
     pub(crate) fn contributed(
         &self,
         record_type: &RecordType,
         index: &Index,
         record: &Record,
     ) -> Result<BTreeMap<Bytes, Contribution>> {
-        Ok(self.contributions(record_type, index, record, false)?.into_entries())
+        let contributions = self.contributions(record_type, index, record, false)?;
+        let place = contributions.place().cloned();
+        let mut entries = contributions.into_entries();
+        if let Some(Place { group, element, .. }) = place {
+            let key = behind(&behind(&self.tenant.keys.index(index.id)?, &group), &element);
+            entries.insert(key, Contribution::Entry { value: Bytes::new(), is_exclusive: false });
+        }
+        Ok(entries)
     }
 
     /// Sets or clears a key of an index, to mend it. No record changes, so that the change log says nothing of it.

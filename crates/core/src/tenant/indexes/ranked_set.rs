@@ -353,6 +353,8 @@ fn damaged() -> Error {
     Error::new(Code::StoredDataInvalid, "the counts of a rank index do not fit its entries")
 }
 
+#[path = "ranked_set_compare.rs"]
+mod compare;
 #[cfg(test)]
 #[path = "ranked_set_tests.rs"]
 mod tests;
