@@ -8,6 +8,7 @@
     reason = "a benchmark: it reads the clock and prints"
 )]
 
+mod beside_sqlite;
 mod range_clear;
 mod records;
 mod stores;
@@ -33,7 +34,7 @@ struct Arguments {
     /// The stores, in the order in which they run
     #[arg(long, value_delimiter = ',', default_value = "tenantry,redb,fjall,sqlite,lmdb")]
     stores: Vec<String>,
-    /// The parts: load, write, rmw, get, scan, records, and range-clear, which runs by itself
+    /// The parts: load, write, rmw, get, scan, records, beside-sqlite, and range-clear, which runs by itself
     #[arg(long, value_delimiter = ',', default_value = "load,write,rmw,get,scan,records")]
     parts: Vec<String>,
     /// How many clients write, in the parts write and rmw
@@ -86,7 +87,9 @@ fn main() -> Outcome<()> {
     if arguments.parts.iter().any(|part| part == "range-clear") {
         return range_clear::measure(&arguments);
     }
-    for name in &arguments.stores {
+    let bare = ["load", "write", "rmw", "get", "scan"];
+    let has_bare = arguments.parts.iter().any(|part| bare.contains(&part.as_str()));
+    for name in arguments.stores.iter().filter(|_| has_bare) {
         let directory = tempfile::Builder::new().prefix("tenantry-bench-").tempdir_in(".")?;
         let store = open(name, directory.path(), arguments.cache_mib << 20)?;
         measure(&*store, directory.path(), &arguments, window, &mut results)?;
@@ -95,11 +98,14 @@ fn main() -> Outcome<()> {
     if arguments.parts.iter().any(|part| part == "records") {
         records::measure(&arguments, &mut results)?;
     }
+    if arguments.parts.iter().any(|part| part == "beside-sqlite") {
+        beside_sqlite::measure(&arguments, &mut results)?;
+    }
     if arguments.json {
         return print_json(&results);
     }
     println!(
-        "\n{:<44} {:>12} {:>12} {:>12} {:>12} {:>12}  tenantry to the best other",
+        "\n{:<56} {:>12} {:>12} {:>12} {:>12} {:>12}  tenantry to the best other",
         "", "tenantry", "redb", "fjall", "sqlite", "lmdb"
     );
     for (workload, found) in &results {
@@ -111,7 +117,7 @@ fn main() -> Outcome<()> {
         let ratio =
             of("tenantry").zip(best).map_or(String::new(), |(ours, best)| format!("{:.2}", ours / best));
         println!(
-            "{workload:<44} {:>12} {:>12} {:>12} {:>12} {:>12}  {ratio}",
+            "{workload:<56} {:>12} {:>12} {:>12} {:>12} {:>12}  {ratio}",
             shown("tenantry"),
             shown("redb"),
             shown("fjall"),

@@ -291,7 +291,7 @@ struct Sqlite {
     cache_size_bytes: usize,
 }
 
-fn connect(path: &Path, cache_size_bytes: usize) -> Outcome<rusqlite::Connection> {
+pub(crate) fn connect(path: &Path, cache_size_bytes: usize) -> Outcome<rusqlite::Connection> {
     let connection = rusqlite::Connection::open(path)?;
     connection.busy_timeout(std::time::Duration::from_secs(60))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
