@@ -81,6 +81,7 @@ codes! {
     SchemaInvalid = 20_022, Invalid, "The schema is not valid";
     TypeNotFound = 20_023, NotFound, "The record type does not exist";
     FieldNotFound = 20_024, Invalid, "The record type has no such field";
+    RustTypeDiffers = 20_029, Invalid, "The stored record does not fit the Rust type";
     RecordNotFound = 20_030, NotFound, "The record does not exist";
     RecordExists = 20_031, Refused, "A record with that primary key exists already";
     RecordInvalid = 20_032, Invalid, "The record does not fit its type";

@@ -65,6 +65,8 @@ mod record_scan;
 mod schema;
 mod tenant;
 mod text;
+pub mod typed;
+mod typed_records;
 mod validation;
 mod value;
 mod violation;
@@ -94,6 +96,8 @@ pub use tenant::{
     TenantReader, TenantTransaction,
 };
 pub use text::{Language, Token, Tokenizer};
+pub use typed::{SchemaBuilder, TypedKey, TypedRecord, TypedValue};
+pub use typed_records::{Records, TypedPage, Versioned};
 pub use value::{
     Check, Constraints, DefaultValue, EnumValue, Field, FieldType, Name, NamedCheck, Pattern, Value,
 };

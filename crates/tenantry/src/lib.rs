@@ -49,7 +49,6 @@ mod options;
 
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
-pub use tenantry_core::jobs;
 pub use tenantry_core::{
     Aggregation, Applied, Cascaded, Check, Code, Column, Condition, Constraints, Copier, CopyPhase,
     DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Expired,
@@ -57,10 +56,14 @@ pub use tenantry_core::{
     FieldType, Filter, Group, Groups, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
     IndexCondition, IndexKind, Kind, Language, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page,
     PathExplanation, Pattern, PrimaryKey, Priority, Query, RawPage, RawRange, Record, RecordType,
-    RecordVersion, Reference, Rejection, Result, RowContents, RunOptions, Schema, SchemaDefinition,
+    RecordVersion, Records, Reference, Rejection, Result, RowContents, RunOptions, Schema, SchemaDefinition,
     SequenceBlocks, StopReason, Tenant, TenantInfo, TenantPage, TenantReader, TenantTransaction, Term, Token,
-    Tokenizer, Value, Violation, field, limits, parameter, parse_json, value,
+    Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue, Value, Versioned, Violation, field, limits,
+    parameter, parse_json, value,
 };
+pub use tenantry_core::{jobs, typed};
+/// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).
+pub use tenantry_derive::{Record, Value};
 pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{
     ClientOptions, ClusterReport, Stats as ClusterStats, stop_network as stop_foundationdb_network,
@@ -73,3 +76,8 @@ pub use tenantry_kv::{EngineError, Isolation, KvFuture, MutationType};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The program on the page about structs runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/derive.md")]
+struct DerivePage;
