@@ -288,7 +288,7 @@ impl Client for SqliteClient {
     }
 
     fn page(&mut self, tenant: usize, account: i64) -> Outcome<usize> {
-        let sql = "SELECT * FROM task WHERE tenant = ?1 AND account = ?2 ORDER BY id LIMIT 100";
+        let sql = "SELECT * FROM task WHERE tenant = ?1 AND account = ?2 LIMIT 100";
         self.rows(sql, params![tenant as i64, account])
     }
 

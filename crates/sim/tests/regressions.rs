@@ -32,3 +32,9 @@ fn a_recovery_brings_to_disk_what_it_has_read() {
 fn the_end_of_a_log_is_told_from_a_write_that_was_cut_short() {
     regression(2917, Profile::Media, Fault::LogNotSealed);
 }
+
+/// The seal stood in one place, and two zeroed sectors took it and the last record: an acknowledged transaction was gone without a word. It stands in eight sectors now.
+#[test]
+fn a_seal_outlives_a_sector() {
+    regression(9002853, Profile::Media, Fault::LogNotSealed);
+}

@@ -25,6 +25,8 @@ const SPARE_NAME: &str = "log-spare";
 const ZEROS: usize = 1 << 20;
 /// The end of a segment, kept free for its seal: damage to the last records does not reach it.
 const SEAL_ROOM_BYTES: u64 = 4 << 10;
+/// The seal stands at the end of each sector of its room: one that is readable is enough.
+const SEAL_STEP_BYTES: u64 = 512;
 /// The least a segment has room for.
 const SEGMENT_SIZE_BYTES_MIN: u64 = SEAL_ROOM_BYTES + 4 * HEADER_SIZE as u64;
 
@@ -248,14 +250,20 @@ impl Log {
     /// As [`sync`](Log::sync).
     pub(crate) fn seal(&mut self) -> Result<()> {
         self.check()?;
-        let at = self.size_bytes.saturating_sub(HEADER_SIZE as u64) / 8 * 8;
-        if self.is_dirty || self.offset > at || is_active(Fault::LogNotSealed) {
+        let room = self.end() / 8 * 8;
+        if self.is_dirty || self.offset > room || is_active(Fault::LogNotSealed) {
             return Ok(());
         }
-        let record = Record { sequence: self.next_sequence, durable: self.durable, content: Content::Mark };
-        let bytes = record.encode(Place { segment: self.segment, offset: at });
+        let mut bytes = vec![0; (self.size_bytes - room) as usize / 8 * 8];
+        for end in (SEAL_STEP_BYTES..=bytes.len() as u64).step_by(SEAL_STEP_BYTES as usize) {
+            let begin = end - HEADER_SIZE as u64;
+            let record =
+                Record { sequence: self.next_sequence, durable: self.durable, content: Content::Mark };
+            let seal = record.encode(Place { segment: self.segment, offset: room + begin });
+            bytes[begin as usize..end as usize].copy_from_slice(&seal);
+        }
         self.offset = self.size_bytes;
-        self.file.write_at(at, &bytes)?;
+        self.file.write_at(room, &bytes)?;
         self.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.file.sync_data()
     }
