@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenantry::Durability;
 
 /// A multi-tenant record database.
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Tenant(TenantCommand),
     /// Import rows from a .jsonl, .json or .csv file
     Import(ImportArguments),
+    /// Write the records of a tenant, as they are at one version, as JSON lines or CSV
+    Export(ExportArguments),
     /// Print the records of keys
     Get(GetArguments),
     /// Write a record
@@ -278,9 +280,54 @@ pub(crate) struct ImportArguments {
     /// Replace records whose key exists instead of refusing the row
     #[arg(long)]
     pub(crate) replace: bool,
+    /// Write no defaults: what a row lacks it lacks on purpose. For files that were exported
+    #[arg(long)]
+    pub(crate) exact: bool,
     /// Read smaller pieces, and print behind each that everything up to its last line is imported or reported
     #[arg(long)]
     pub(crate) acknowledge: bool,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExportFormat {
+    /// A JSON object on each line
+    Jsonl,
+    /// Cells, behind a header
+    Csv,
+}
+
+impl ExportFormat {
+    /// How the names of files end.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            ExportFormat::Jsonl => "jsonl",
+            ExportFormat::Csv => "csv",
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// The record type; without it all of them, each into a file of its own
+    #[arg(value_name = "TYPE")]
+    pub(crate) record_type: Option<String>,
+    /// jsonl or csv; by default what the name of the output ends in, or else jsonl
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<ExportFormat>,
+    /// The file, which appears when it is complete; without TYPE a directory. By default standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// The condition, in CEL
+    #[arg(long = "where", value_name = "CEL", requires = "record_type")]
+    pub(crate) filter: Option<String>,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArguments,
+    /// Write these fields alone; may be given several times
+    #[arg(long, value_name = "FIELD", requires = "record_type")]
+    pub(crate) select: Vec<String>,
 }
 
 #[derive(Args, Debug)]

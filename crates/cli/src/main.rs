@@ -8,6 +8,8 @@
 
 mod arguments;
 mod commands;
+mod csv;
+mod feed;
 mod output;
 mod rows;
 
@@ -49,6 +51,7 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Schema(command) => commands::schema::run(command, target, printer).await,
         Command::Tenant(command) => commands::tenant::run(command, target, printer).await,
         Command::Import(arguments) => commands::import::run(arguments, target, printer).await,
+        Command::Export(arguments) => commands::export::run(arguments, target, printer).await,
         Command::Get(arguments) => commands::records::get(arguments, target, printer).await,
         Command::Put(arguments) => commands::records::put(arguments, target, printer).await,
         Command::Delete(arguments) => commands::records::delete(arguments, target, printer).await,

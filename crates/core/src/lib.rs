@@ -80,7 +80,8 @@ pub use expiry::Expired;
 pub use export::{Export, Exported, ExportedRecord, Exporter};
 pub use expression::{Expression, Filter, Term, field, parameter, value};
 pub use import::{
-    Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, Rejection, RowContents,
+    Destination, FieldMapping, ImportMapping, ImportReport, ImportRow, Importer, ReadRow, Rejection,
+    RowContents, RowReader,
 };
 pub use json::parse_json;
 pub use query::{

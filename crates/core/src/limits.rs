@@ -138,6 +138,10 @@ pub const ORDER_COLUMNS_MAX: usize = 8;
 pub const JSON_DEPTH_MAX: usize = 127;
 /// A JSON document from outside, in bytes.
 pub const JSON_SIZE_BYTES_MAX: usize = 4_000_000;
+/// The rows of an import that wait for their transaction before it takes no more.
+pub const IMPORT_WAITING_ROWS_MAX: usize = 16_000;
+/// What these may take in memory, in bytes.
+pub const IMPORT_WAITING_SIZE_BYTES_MAX: usize = 16_000_000;
 /// What an export keeps in memory before it needs a directory, in bytes, unless it asks for another bound.
 pub const EXPORT_MEMORY_SIZE_BYTES_DEFAULT: usize = 64_000_000;
 /// The least that it can ask for.

@@ -22,6 +22,9 @@ use crate::error::{Code, Error, Result, shown};
 use crate::limits::TYPE_DEPTH_MAX;
 use crate::violation::{Path, Violations, missing_field, rule};
 
+/// The words for the floats that are no numbers in JSON.
+pub(crate) const INFINITIES: [&str; 2] = ["Infinity", "-Infinity"];
+
 /// A name that many values share.
 pub type Name = Arc<str>;
 
@@ -33,7 +36,7 @@ pub enum FieldType {
     Bool,
     /// A 64-bit integer.
     Int,
-    /// A double-precision number; no NaN.
+    /// A double-precision number; no NaN. The infinite ones are "Infinity" and "-Infinity" in JSON.
     Float,
     /// Unicode text.
     String,
@@ -222,6 +225,7 @@ impl Value {
         match self {
             Value::Bool(value) => Json::Bool(*value),
             Value::Int(value) => Json::from(*value),
+            Value::Float(value) if value.is_infinite() => Json::from(INFINITIES[usize::from(*value < 0.0)]),
             Value::Float(value) => Json::from(*value),
             Value::String(value) => Json::String(value.clone()),
             Value::Enum(value) => Json::String(value.to_string()),
@@ -387,6 +391,11 @@ fn scalar(json: &Json, field_type: &FieldType) -> Result<Value, Cow<'static, str
             Value::Int(number.ok_or("an integer from -2^63 to 2^63-1")?)
         }
         FieldType::Float => {
+            match json.as_str() {
+                Some("Infinity") => return Ok(Value::Float(f64::INFINITY)),
+                Some("-Infinity") => return Ok(Value::Float(f64::NEG_INFINITY)),
+                _ => {}
+            }
             let number = json.as_number().ok_or("a number")?;
             Value::Float(exact_float(&number.to_string()).ok_or("a number that a float can hold")?)
         }

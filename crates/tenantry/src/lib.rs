@@ -55,11 +55,11 @@ pub use tenantry_core::{
     Explanation, Export, Exported, ExportedRecord, Exporter, Expression, FORMAT_VERSION, Field, FieldMapping,
     FieldType, Filter, Group, Groups, Idempotent, ImportMapping, ImportReport, ImportRow, Importer, Index,
     IndexCondition, IndexKind, Kind, Language, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page,
-    PathExplanation, Pattern, PrimaryKey, Priority, Query, RawPage, RawRange, Record, RecordType,
-    RecordVersion, Records, Reference, Rejection, Result, RowContents, RunOptions, Schema, SchemaDefinition,
-    SequenceBlocks, StopReason, Tenant, TenantInfo, TenantPage, TenantReader, TenantTransaction, Term, Token,
-    Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue, Value, Versioned, Violation, field, limits,
-    parameter, parse_json, value,
+    PathExplanation, Pattern, PrimaryKey, Priority, Query, RawPage, RawRange, ReadRow, Record, RecordType,
+    RecordVersion, Records, Reference, Rejection, Result, RowContents, RowReader, RunOptions, Schema,
+    SchemaDefinition, SequenceBlocks, StopReason, Tenant, TenantInfo, TenantPage, TenantReader,
+    TenantTransaction, Term, Token, Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue, Value,
+    Versioned, Violation, field, limits, parameter, parse_json, value,
 };
 pub use tenantry_core::{jobs, typed};
 /// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).

@@ -9,7 +9,7 @@ use tenantry::{
 };
 
 use super::Target;
-use super::import::{CHUNK_ROWS, Imported, import, summary};
+use super::import::{Imported, import, summary};
 use crate::output::{Exit, Failure, Outcome, Printer, count};
 use crate::rows::Rows;
 
@@ -57,7 +57,7 @@ pub(crate) async fn run(target: &Target, printer: Printer) -> Outcome {
         Ok(())
     };
     let Imported { report, ended } =
-        import(importer, Rows::open(&file)?, printer, CHUNK_ROWS, reject, |_| Ok(())).await?;
+        import(importer, Rows::open(&file)?, printer, reject, None::<fn(u64) -> Outcome<()>>).await?;
     if let Some(failure) = ended {
         return Err(failure);
     }

@@ -1,29 +1,33 @@
 //! `tenantry import`.
 
+use std::future::{Future, poll_fn};
 use std::path::Path;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tenantry::limits::SCHEMA_FILE_SIZE_BYTES_MAX;
-use tenantry::{Database, Destination, ImportMapping, ImportReport, Importer, Rejection};
+use tenantry::{Database, Destination, ImportMapping, ImportReport, Importer, ReadRow, Rejection};
 
 use super::{Target, open_existing, read_text};
 use crate::arguments::ImportArguments;
+use crate::feed::{Feed, Piece};
 use crate::output::{Exit, Failure, Outcome, Printer, add_violations, count, visible};
 use crate::rows::Rows;
 
-/// How many rows are in memory at a time, and about how many bytes of the file.
-pub(crate) const CHUNK_ROWS: usize = 4_000;
-/// How many rows where each piece is acknowledged.
-const CHUNK_ROWS_ACKNOWLEDGED: usize = 200;
-const CHUNK_SIZE_BYTES: u64 = 8_000_000;
+/// How many rows are read at a time.
+const PIECE_ROWS: usize = 1_000;
+/// How many where each piece is acknowledged.
+const PIECE_ROWS_ACKNOWLEDGED: usize = 200;
 
 pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Printer) -> Outcome {
-    let mapping = match &arguments.mapping {
+    let mut mapping = match &arguments.mapping {
         Some(path) => ImportMapping::from_toml(&read_text(path, SCHEMA_FILE_SIZE_BYTES_MAX as u64)?)?,
         None => ImportMapping::default(),
     };
+    mapping.exact |= arguments.exact;
     let tenant_field = arguments.tenant_field.clone().or_else(|| mapping.tenant_field.clone());
     let (tenant, record_type, file) = match (&arguments.words[..], &tenant_field) {
         ([tenant, record_type, file], None) => (Some(tenant), record_type, file),
@@ -51,7 +55,6 @@ pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Pr
     };
     let importer = Importer::new(&database, destination, record_type, mapping, arguments.replace).await?;
     let started = Instant::now();
-    let chunk_rows = if arguments.acknowledge { CHUNK_ROWS_ACKNOWLEDGED } else { CHUNK_ROWS };
     let reject = |rejection: &Rejection| {
         let reason = &rejection.reason;
         match printer.json {
@@ -71,13 +74,13 @@ pub(crate) async fn run(arguments: ImportArguments, target: &Target, printer: Pr
             }
         }
     };
-    let acknowledge = |line: u64| match arguments.acknowledge {
-        true => printer.document(&json!({ "acknowledged_line": line }), || {
+    let acknowledge = |line: u64| {
+        printer.document(&json!({ "acknowledged_line": line }), || {
             format!("everything up to line {line} is imported or reported")
-        }),
-        false => Ok(()),
+        })
     };
-    let Imported { report, ended } = import(importer, rows, printer, chunk_rows, reject, acknowledge).await?;
+    let acknowledge = arguments.acknowledge.then_some(acknowledge);
+    let Imported { report, ended } = import(importer, rows, printer, reject, acknowledge).await?;
     let seconds = started.elapsed().as_secs_f64();
     printer.document(&summary(&report, seconds), || {
         format!(
@@ -120,15 +123,14 @@ pub(crate) fn summary(report: &ImportReport, seconds: f64) -> serde_json::Value 
     })
 }
 
-/// Imports all rows, so many at a time, with a progress bar on a terminal. Every rejection is handed to `reject`, by line; then the last line up to which everything is
-/// imported or rejected to `acknowledge`.
+/// Imports all rows, with a progress bar on a terminal. Every rejection is handed to `reject`, by line. With `acknowledge`, rows are written piece by piece, and it gets the last
+/// line of each when everything up to it is imported or rejected.
 pub(crate) async fn import(
     mut importer: Importer,
-    mut rows: Rows,
+    rows: Rows,
     printer: Printer,
-    chunk_rows: usize,
     mut reject: impl FnMut(&Rejection) -> Outcome<()>,
-    mut acknowledge: impl FnMut(u64) -> Outcome<()>,
+    mut acknowledge: Option<impl FnMut(u64) -> Outcome<()>>,
 ) -> Outcome<Imported> {
     let bar = match printer.json {
         true => ProgressBar::hidden(),
@@ -140,29 +142,77 @@ pub(crate) async fn import(
     {
         bar.set_style(style);
     }
+    let piece_rows = if acknowledge.is_some() { PIECE_ROWS_ACKNOWLEDGED } else { PIECE_ROWS };
+    let feed = Feed::start(rows, importer.reader(), piece_rows)?;
+    let mut ended = None;
     loop {
+        let event = next_event(&feed, &mut importer).await;
+        let is_over = matches!(event, Event::Over);
         let mut last_line = 0;
-        let chunk = match rows.next_rows(chunk_rows, CHUNK_SIZE_BYTES) {
-            Ok(chunk) if !chunk.is_empty() => {
-                last_line = chunk.last().map_or(0, |row| row.line);
-                importer.write(chunk).await.map_err(Failure::from).map(Some)
+        let outcome = match event {
+            Event::Piece(Piece { rows, position }) => {
+                bar.set_position(position);
+                last_line = rows.last().map_or(0, ReadRow::line);
+                importer.submit(rows).await
             }
-            Ok(_) => Ok(None),
-            Err(failure) => Err(failure),
-        };
-        let rejections = match chunk {
-            Ok(Some(rejections)) => rejections,
-            ended => {
-                bar.finish_and_clear();
-                return Ok(Imported { report: importer.report().clone(), ended: ended.err() });
+            Event::Advanced(outcome) => outcome,
+            Event::Over => importer.finish().await,
+            Event::Failed(failure) => {
+                ended = Some(failure);
+                importer.finish().await
             }
         };
+        let outcome = match (&acknowledge, outcome) {
+            (Some(_), Ok(())) => importer.finish().await,
+            (_, outcome) => outcome,
+        };
+        let is_written = outcome.is_ok();
+        if let Err(error) = outcome {
+            ended = Some(error.into());
+        }
         bar.suspend(|| {
-            rejections.iter().try_for_each(&mut reject)?;
-            acknowledge(last_line)
+            importer.take_rejections().iter().try_for_each(&mut reject)?;
+            match &mut acknowledge {
+                Some(acknowledge) if is_written && last_line > 0 => acknowledge(last_line),
+                _ => Ok(()),
+            }
         })?;
-        bar.set_position(rows.progress().0);
+        if is_over || ended.is_some() {
+            bar.finish_and_clear();
+            return Ok(Imported { report: importer.report().clone(), ended });
+        }
     }
+}
+
+/// What goes on.
+enum Event {
+    Piece(Piece),
+    /// The file has no more rows.
+    Over,
+    /// It cannot be read further.
+    Failed(Failure),
+    /// A transaction has ended, or the import has.
+    Advanced(tenantry::Result<()>),
+}
+
+/// Waits for the next rows, unless there are enough, and for the transactions meanwhile.
+async fn next_event(feed: &Feed, importer: &mut Importer) -> Event {
+    let (is_full, is_idle) = (importer.is_full(), importer.is_idle());
+    let mut advance = pin!(importer.advance());
+    poll_fn(|context| {
+        if !is_full && let Poll::Ready(piece) = feed.poll_next(context) {
+            return Poll::Ready(match piece {
+                Some(Ok(piece)) => Event::Piece(piece),
+                Some(Err(failure)) => Event::Failed(failure),
+                None => Event::Over,
+            });
+        }
+        match is_idle {
+            true => Poll::Pending,
+            false => advance.as_mut().poll(context).map(|outcome| Event::Advanced(outcome.map(drop))),
+        }
+    })
+    .await
 }
 
 async fn schema_for(database: &Database, named: Option<&str>) -> Outcome<String> {

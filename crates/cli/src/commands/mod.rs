@@ -5,6 +5,7 @@ pub(crate) mod check;
 pub(crate) mod database;
 pub(crate) mod demo;
 pub(crate) mod expire;
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod kv;

@@ -239,7 +239,7 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
 }
 
 /// A query with the values of --param.
-fn with_parameters(mut query: Query, arguments: &ParameterArguments) -> Outcome<Query> {
+pub(super) fn with_parameters(mut query: Query, arguments: &ParameterArguments) -> Outcome<Query> {
     for argument in &arguments.parameters {
         let usage = |what: String| Failure::Usage(format!("--param {argument}: {what}"));
         let (name, text) = argument
