@@ -47,8 +47,12 @@
 
 mod options;
 
+/// The types of timestamp and date fields.
+pub use jiff::{Timestamp, civil::Date};
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
+/// The type of decimal fields.
+pub use rust_decimal::Decimal;
 pub use tenantry_core::{
     Aggregation, Applied, Cascaded, Check, Code, Column, Condition, Constraints, Copier, CopyPhase,
     DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Expired,
@@ -71,6 +75,8 @@ pub use tenantry_foundationdb::{
 /// The contract that engines keep: keys and values, transactions, tuples, directories.
 pub use tenantry_kv as kv;
 pub use tenantry_kv::{EngineError, Isolation, KvFuture, MutationType};
+/// The type of uuid fields.
+pub use uuid::Uuid;
 
 /// The program in the README compiles.
 #[cfg(doctest)]
