@@ -13,8 +13,8 @@ use crate::json::{Table, list, quoted};
 use crate::names;
 
 const WORDS: [&str; 7] = ["name", "id", "primary_key", "index", "reference", "check", "crate"];
-/// A key is a tuple, and these have an end.
-const KEY_FIELDS_MAX: usize = 8;
+/// As many as a schema may have columns in a key.
+const KEY_FIELDS_MAX: usize = 16;
 
 /// What a struct says of itself.
 struct Record {
@@ -175,7 +175,7 @@ fn read_key(fields: &[Field], named: Option<(Vec<(String, Span)>, &Item)>, span:
         )),
         found if found > KEY_FIELDS_MAX => Err(Error::new(
             span,
-            format!("the primary key has {found} fields: of a struct it has up to {KEY_FIELDS_MAX}"),
+            format!("the primary key has {found} fields: it has up to {KEY_FIELDS_MAX}"),
         )),
         _ => Ok(key),
     }

@@ -117,6 +117,10 @@ fn a_record_that_is_none_is_refused_in_words_that_help() {
             "a reference names its fields",
         ),
         (
+            "#[record(primary_key = [\"a\", \"b\", \"c\", \"d\", \"e\", \"f\", \"g\", \"h\", \"i\", \"j\", \"k\", \"l\", \"m\", \"n\", \"o\", \"p\", \"q\"])] struct A { a: i64, b: i64, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64, i: i64, j: i64, k: i64, l: i64, m: i64, n: i64, o: i64, p: i64, q: i64 }",
+            "the primary key has 17 fields: it has up to 16",
+        ),
+        (
             "#[record(check = \"a > 0\")] struct A { #[record(primary_key)] a: i64 }",
             "\"check\" of a record takes a name",
         ),

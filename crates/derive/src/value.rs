@@ -81,6 +81,8 @@ fn expand_struct(ident: &Ident, fields: &[Field], rules: &str, module: &TokenStr
     Ok(quote! {
         #[automatically_derived]
         impl #module::TypedValue for #ident {
+            const HAS_FIELDS: bool = true;
+
             fn definition(depth_left: usize) -> #module::Result<#module::Definition> {
                 let mut defined = #module::Definition::struct_of(depth_left, |definition, depth_left| {
                     #(#defined)*
@@ -124,6 +126,8 @@ fn expand_newtype(ident: &Ident, inner: &Type, rules: &str, module: &TokenStream
     quote_spanned! {inner.span()=>
         #[automatically_derived]
         impl #module::TypedValue for #ident {
+            const HAS_FIELDS: bool = <#inner as #module::TypedValue>::HAS_FIELDS;
+
             fn definition(depth_left: usize) -> #module::Result<#module::Definition> {
                 let mut defined = <#inner as #module::TypedValue>::definition(depth_left)?;
                 #module::Definition::refine(&mut defined, #rules, #type_name)?;

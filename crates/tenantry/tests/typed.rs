@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 use tenantry::{
     Aggregation, Code, Condition, Error, Measure, PrimaryKey, Query, Record, Records, Result,
-    SchemaDefinition, Tenant, TypedRecord, Value, block_on,
+    SchemaDefinition, Tenant, TypedRecord, Value, Versioned, block_on, limits,
 };
 
 #[derive(Record, Clone, Debug, PartialEq)]
@@ -193,6 +193,182 @@ fn an_older_struct_keeps_what_it_does_not_know() {
     .unwrap();
 }
 
+#[derive(Record, Clone, Debug, PartialEq)]
+#[record(
+    index(board, kind = "rank", group = ["room"], fields = ["points:desc"]),
+    index(changes, kind = "version", group = ["room"])
+)]
+struct Score {
+    #[record(primary_key)]
+    name: String,
+    room: String,
+    points: Option<i32>,
+}
+
+/// Positions, the order of changes and watches are those of the untyped operations, on a tenant, in a transaction and for a reader.
+#[test]
+fn positions_changes_and_watches_have_their_typed_form() {
+    block_on(async {
+        let database = tenantry::open("memory:").await?;
+        database.apply_schema(&SchemaDefinition::builder("games").with::<Score>().finish()?).await?;
+        let tenant = database.create_tenant("acme", "games").await?;
+        let scores = tenant.records::<Score>();
+        let score =
+            |name: &str, points: Option<i32>| Score { name: name.to_owned(), room: "red".to_owned(), points };
+        let (any, awaited) = (scores.watch().await?, scores.watch_record("d").await?);
+        for (name, points) in [("c", Some(7)), ("a", Some(9)), ("b", None)] {
+            scores.insert(&score(name, points)).await?;
+        }
+        any.await?;
+        let red = [Some("red".into())];
+        assert_eq!(scores.rank_of("board", "c").await?, Some(1));
+        assert_eq!(scores.rank_of("board", "nobody").await?, None);
+        assert_eq!(scores.rank_of_value("board", &red, &[Some(8.into())]).await?, 1);
+        assert_eq!(scores.at_rank("board", &red, 0).await?, Some(score("a", Some(9))));
+        assert_eq!(scores.at_rank("board", &red, 3).await?, None);
+        assert_eq!(scores.ranked("board", &red, 1, 9).await?, [score("c", Some(7)), score("b", None)]);
+        assert_eq!(scores.rank_count("board", &red).await?, 3);
+        assert_eq!(code(scores.rank_of("changes", "c").await), Some(Code::QueryInvalid));
+
+        let changed = scores.changed_after("changes", &red, None, 2).await?;
+        let names = |changed: &[Versioned<Score>]| {
+            changed.iter().map(|versioned| versioned.record.name.clone()).collect::<String>()
+        };
+        assert_eq!(names(&changed), "ca");
+        let rest = scores.changed_after("changes", &red, changed[1].version, 9).await?;
+        assert_eq!((names(&rest).as_str(), rest[0].version > changed[1].version), ("b", true));
+
+        let waiting = tenant
+            .run(|transaction| async move {
+                let scores = transaction.records::<Score>();
+                scores
+                    .update("c", |score| {
+                        score.points = Some(10);
+                        Ok(())
+                    })
+                    .await?;
+                assert_eq!(scores.rank_of("board", "c").await?, Some(0));
+                Ok::<_, Error>((scores.watch()?, scores.watch_record("a")?))
+            })
+            .await?;
+        scores.insert(&score("d", None)).await?;
+        waiting.0.await?;
+        awaited.await?;
+        scores.delete("a").await?;
+        waiting.1.await?;
+        let (first, count) = tenant
+            .read_only(|reader| async move {
+                let (scores, red) = (reader.records::<Score>(), [Some("red".into())]);
+                Ok::<_, Error>((
+                    scores.at_rank("board", &red, 0).await?,
+                    scores.rank_count("board", &red).await?,
+                ))
+            })
+            .await?;
+        assert_eq!((first, count), (Some(score("c", Some(10))), 3));
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
+/// What an older program knows of an order.
+#[derive(Record, Clone, Debug, PartialEq)]
+#[record(name = "order")]
+struct OldOrder {
+    #[record(primary_key)]
+    id: i64,
+    lines: Vec<OldLine>,
+}
+
+#[derive(Value, Clone, Debug, PartialEq)]
+struct OldLine {
+    item: String,
+    parts: Vec<OldPart>,
+}
+
+#[derive(Value, Clone, Debug, PartialEq)]
+struct OldPart(OldSpot);
+
+/// The elements of a list keep what an older struct does not know of them: the unchanged ones wherever they stand, the changed ones where they stood.
+#[test]
+fn elements_keep_what_an_older_struct_does_not_know() {
+    let lines = |lines: serde_json::Value| json!({ "id": 1, "lines": lines });
+    let line = |item: &str, note: &str, parts: serde_json::Value| json!({ "item": item, "parts": parts, "note": note });
+    block_on(async {
+        let database = tenantry::open("memory:").await?;
+        let schema = SchemaDefinition::from_toml(
+            r#"
+            name = "orders"
+            [types.order]
+            primary_key = ["id"]
+            fields.id = "int"
+            [types.order.fields.lines]
+            type = "list"
+            [types.order.fields.lines.of]
+            type = "struct"
+            fields.note = { type = "string", optional = true }
+            fields.item = "string"
+            fields.parts = { type = "list", of = { type = "struct", fields = { x = { type = "int", optional = true }, y = { type = "int", optional = true } } } }
+            "#,
+        )?;
+        let order = schema.record_type("order")?.clone();
+        database.apply_schema(&schema).await?;
+        let tenant = database.create_tenant("acme", "orders").await?;
+        let before = lines(json!([
+            line("a", "first", json!([{ "x": 1, "y": 1 }, { "x": 2, "y": 2 }])),
+            line("b", "second", json!([])),
+            line("c", "third", json!([{ "x": 3 }])),
+        ]));
+        tenant.put("order", &Record::from_json(&before, &order)?).await?;
+        tenant
+            .records::<OldOrder>()
+            .update(&1, |order| {
+                order.lines.swap(1, 2);
+                order.lines[0].parts[1].0.y = Some(20);
+                order.lines.push(OldLine { item: "d".to_owned(), parts: Vec::new() });
+                Ok(())
+            })
+            .await?;
+        let after = tenant.get("order", &PrimaryKey::of(1)).await?.unwrap();
+        let expected = lines(json!([
+            line("a", "first", json!([{ "x": 1, "y": 1 }, { "x": 2, "y": 20 }])),
+            line("c", "third", json!([{ "x": 3 }])),
+            line("b", "second", json!([])),
+            { "item": "d", "parts": [] },
+        ]));
+        assert_eq!(after.get("lines"), Record::from_json(&expected, &order)?.get("lines"));
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
+#[derive(Record, Debug, PartialEq)]
+#[record(primary_key = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"])]
+#[rustfmt::skip]
+struct Long {
+    a: i64, b: String, c: i64, d: i64, e: i64, f: i64, g: i64, h: i64,
+    i: i64, j: i64, k: i64, l: i64, m: i64, n: i64, o: i64, p: bool,
+}
+
+#[test]
+fn a_key_has_as_many_fields_as_the_limit_says() {
+    assert_eq!(limits::COLUMNS_MAX, 16);
+    #[rustfmt::skip]
+    let long = Long {
+        a: 1, b: "b".to_owned(), c: 3, d: 4, e: 5, f: 6, g: 7, h: 8,
+        i: 9, j: 10, k: 11, l: 12, m: 13, n: 14, o: 15, p: true,
+    };
+    block_on(async {
+        let database = tenantry::open("memory:").await?;
+        database.apply_schema(&SchemaDefinition::builder("long").with::<Long>().finish()?).await?;
+        let records = database.create_tenant("acme", "long").await?.records::<Long>();
+        records.insert(&long).await?;
+        assert_eq!(records.get(&long.key()).await?, Some(long));
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
 /// Futures of handles go from thread to thread.
 #[test]
 fn futures_of_handles_are_send() {
@@ -203,6 +379,8 @@ fn futures_of_handles_are_send() {
     is_send(entries.insert(&entry));
     is_send(entries.update(&key, |_| Ok(())));
     is_send(entries.get(&key));
+    is_send(entries.ranked("by_rank", &[], 0, 1));
+    is_send(entries.watch_record(&key));
     is_send(entries.stream(Query::all::<Entry>()).unwrap());
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use serde_json::Value as Json;
-use tenantry_kv::Isolation;
+use tenantry_kv::{Isolation, KvFuture};
 
 use super::Tenant;
 use super::records::Condition;
@@ -222,6 +222,15 @@ impl Tenant {
     /// Its own; as [`run`](Tenant::run).
     pub async fn exists(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
         self.read(|transaction| async move { transaction.exists(record_type, key).await }).await
+    }
+
+    /// Fires when the record of a key is written or deleted after now; one that does not exist can be waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`TenantTransaction::watch_record`]; 1032 when too many watches are outstanding.
+    pub async fn watch_record(&self, record_type: &str, key: &PrimaryKey) -> Result<KvFuture<()>> {
+        self.run(|transaction| async move { transaction.watch_record(record_type, key) }).await
     }
 
     /// As [`TenantTransaction::delete_if`], in a transaction of its own.

@@ -7,6 +7,7 @@
 //! how their values are taken out of a [`Record`](crate::Record) and put into one.
 
 mod definition;
+mod elements;
 mod fields;
 mod key;
 mod misfit;

@@ -1,6 +1,7 @@
 //! What a Rust type has to know to stand in a field.
 
 use super::definition::{Definition, deeper};
+use super::elements::merged_elements;
 use super::fields::Place;
 use super::misfit::Misfit;
 use crate::error::Result;
@@ -17,6 +18,10 @@ use crate::value::Value;
     note = "a field that may be missing is an Option<T>"
 )]
 pub trait TypedValue: Sized {
+    /// Whether its values can have parts that it does not know, as structs have.
+    #[doc(hidden)]
+    const HAS_FIELDS: bool = false;
+
     /// The type in a schema. `depth_left` is how deep types may still be nested.
     ///
     /// # Errors
@@ -85,6 +90,8 @@ pub fn name_of(value: &Value) -> Result<&str, Misfit> {
 }
 
 impl<T: TypedValue> TypedValue for Vec<T> {
+    const HAS_FIELDS: bool = T::HAS_FIELDS;
+
     fn definition(depth_left: usize) -> Result<Definition> {
         T::list_definition(depth_left)
     }
@@ -95,6 +102,15 @@ impl<T: TypedValue> TypedValue for Vec<T> {
 
     fn from_value(value: Value) -> Result<Vec<T>, Misfit> {
         T::list_from_value(value)
+    }
+
+    fn merged(old: Value, new: Value) -> Value {
+        match (old, new) {
+            (Value::List(old), Value::List(new)) if T::HAS_FIELDS => {
+                Value::List(merged_elements::<T>(old, new))
+            }
+            (_, new) => new,
+        }
     }
 
     fn note_nulls(&self, place: Place<'_>, nulls: &mut Vec<Box<str>>) {

@@ -1,5 +1,6 @@
 //! Records of one type as structs: a handle on a tenant, a transaction or a reader.
 
+mod by_index;
 mod on;
 mod read;
 mod write;

@@ -9,8 +9,9 @@ use serde_json::Value as Json;
 use crate::delete_where::DeletedPage;
 use crate::error::Result;
 use crate::query::{Aggregation, Groups, Page, Query};
-use crate::record::{PrimaryKey, Record};
+use crate::record::{PrimaryKey, Record, RecordVersion};
 use crate::tenant::{Condition, Tenant, TenantReader, TenantTransaction};
+use crate::value::Value;
 
 /// What can read.
 pub trait Reads {
@@ -19,6 +20,31 @@ pub trait Reads {
     async fn exists(&self, record_type: &str, key: &PrimaryKey) -> Result<bool>;
     async fn query(&self, query: &Query) -> Result<Page>;
     async fn aggregate(&self, aggregation: &Aggregation) -> Result<Groups>;
+    async fn changed_after(
+        &self,
+        record_type: &str,
+        index: &str,
+        group: &[Option<Value>],
+        after: Option<RecordVersion>,
+        rows_max: usize,
+    ) -> Result<Vec<Record>>;
+    async fn rank_of(&self, record_type: &str, index: &str, key: &PrimaryKey) -> Result<Option<u64>>;
+    async fn rank_of_value(
+        &self,
+        record_type: &str,
+        index: &str,
+        group: &[Option<Value>],
+        values: &[Option<Value>],
+    ) -> Result<u64>;
+    async fn ranked(
+        &self,
+        record_type: &str,
+        index: &str,
+        group: &[Option<Value>],
+        from_position: u64,
+        rows_max: usize,
+    ) -> Result<Vec<Record>>;
+    async fn rank_count(&self, record_type: &str, index: &str, group: &[Option<Value>]) -> Result<u64>;
 }
 
 /// What can write as well.
@@ -57,6 +83,46 @@ macro_rules! reads {
 
             async fn aggregate(&self, aggregation: &Aggregation) -> Result<Groups> {
                 <$on>::aggregate(self, aggregation).await
+            }
+
+            async fn changed_after(
+                &self,
+                record_type: &str,
+                index: &str,
+                group: &[Option<Value>],
+                after: Option<RecordVersion>,
+                rows_max: usize,
+            ) -> Result<Vec<Record>> {
+                <$on>::changed_after(self, record_type, index, group, after, rows_max).await
+            }
+
+            async fn rank_of(&self, record_type: &str, index: &str, key: &PrimaryKey) -> Result<Option<u64>> {
+                <$on>::rank_of(self, record_type, index, key).await
+            }
+
+            async fn rank_of_value(
+                &self,
+                record_type: &str,
+                index: &str,
+                group: &[Option<Value>],
+                values: &[Option<Value>],
+            ) -> Result<u64> {
+                <$on>::rank_of_value(self, record_type, index, group, values).await
+            }
+
+            async fn ranked(
+                &self,
+                record_type: &str,
+                index: &str,
+                group: &[Option<Value>],
+                from_position: u64,
+                rows_max: usize,
+            ) -> Result<Vec<Record>> {
+                <$on>::ranked(self, record_type, index, group, from_position, rows_max).await
+            }
+
+            async fn rank_count(&self, record_type: &str, index: &str, group: &[Option<Value>]) -> Result<u64> {
+                <$on>::rank_count(self, record_type, index, group).await
             }
         })*
     };
