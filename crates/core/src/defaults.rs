@@ -22,6 +22,11 @@ pub(crate) fn filled<'a>(record: &'a Record, record_type: &RecordType, env: &Env
     Cow::Owned(Record { values, ..record.clone() })
 }
 
+/// The present moment as a timestamp field holds it.
+pub(crate) fn now(env: &Env) -> Timestamp {
+    Timestamp::from_microsecond(env.clock.wall_us()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
 fn have_defaults(fields: &[Field]) -> bool {
     fields.iter().any(|field| field.default_value().is_some() || type_has_defaults(&field.field_type))
 }
@@ -83,9 +88,7 @@ impl Filler<'_> {
     fn value(&self, default: &DefaultValue) -> Value {
         match default {
             DefaultValue::Literal(value) => value.clone(),
-            DefaultValue::Now => Value::Timestamp(
-                Timestamp::from_microsecond(self.env.clock.wall_us()).unwrap_or(Timestamp::UNIX_EPOCH),
-            ),
+            DefaultValue::Now => Value::Timestamp(now(self.env)),
             DefaultValue::NewUuid => Value::Uuid(new_uuid(self.env)),
         }
     }

@@ -120,7 +120,10 @@ fn misfit(value: &Value, field_type: &FieldType, path: &Path<'_>) -> Option<Stri
             Some(format!("the field {} takes no NaN", name()))
         }
         (Value::Timestamp(value), FieldType::Timestamp) if value.subsec_nanosecond() % 1_000 != 0 => {
-            Some(format!("the field {} holds whole microseconds, not {value}", name()))
+            Some(format!(
+                "the field {} holds whole microseconds, not {value}: round it, or take the present moment from Tenant::now",
+                name()
+            ))
         }
         (Value::Json(json), FieldType::Json) if is_nested_deeper(json, JSON_DEPTH_MAX) => {
             Some(format!("the field {} takes JSON of a depth up to {JSON_DEPTH_MAX}", name()))

@@ -47,12 +47,16 @@
 
 mod options;
 
+/// A type of bytes fields, and what the key-value space gives.
+pub use bytes::Bytes;
 /// The types of timestamp and date fields.
 pub use jiff::{Timestamp, civil::Date};
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
 /// The type of decimal fields.
 pub use rust_decimal::Decimal;
+/// The type of json fields, and what patches and parameters from JSON are.
+pub use serde_json::Value as Json;
 pub use tenantry_core::{
     Aggregation, Applied, Cascaded, Check, Code, Column, Condition, Constraints, Copier, CopyPhase,
     DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue, Error, Expired,

@@ -5,8 +5,8 @@ use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use serde_json::json;
 use tenantry::{
-    Aggregation, Code, Condition, Error, Measure, PrimaryKey, Query, Record, Records, Result,
-    SchemaDefinition, Tenant, TypedRecord, Value, Versioned, block_on, limits,
+    Aggregation, Bytes, Code, Condition, Error, Json, Measure, PrimaryKey, Query, Record, Records, Result,
+    SchemaDefinition, Tenant, Timestamp, TypedRecord, Value, Versioned, block_on, limits,
 };
 
 #[derive(Record, Clone, Debug, PartialEq)]
@@ -364,6 +364,49 @@ fn a_key_has_as_many_fields_as_the_limit_says() {
         let records = database.create_tenant("acme", "long").await?.records::<Long>();
         records.insert(&long).await?;
         assert_eq!(records.get(&long.key()).await?, Some(long));
+        Ok::<_, Error>(())
+    })
+    .unwrap();
+}
+
+#[derive(Record, Clone, Debug, PartialEq)]
+struct Stamp {
+    #[record(primary_key)]
+    id: i64,
+    #[record(default = { now = true })]
+    at: Option<Timestamp>,
+    body: Json,
+    seal: Bytes,
+}
+
+/// The present moment of a tenant fits a field, and is that of defaults; one with nanoseconds is refused with the way out.
+#[test]
+fn the_present_moment_fits_a_field() {
+    block_on(async {
+        let database = tenantry::open("memory:").await?;
+        database.apply_schema(&SchemaDefinition::builder("stamps").with::<Stamp>().finish()?).await?;
+        let tenant = database.create_tenant("acme", "stamps").await?;
+        let stamps = tenant.records::<Stamp>();
+        let body = json!({ "a": null });
+        let stamp = Stamp { id: 1, at: Some(tenant.now()), body, seal: Bytes::from_static(b"s") };
+        stamps.insert(&stamp).await?;
+        assert_eq!(stamps.get(&1).await?, Some(stamp.clone()));
+        let defaulted =
+            Record::new().with("id", 2).with("body", Value::Json(Json::Null)).with("seal", Bytes::new());
+        tenant.insert("stamp", &defaulted).await?;
+        let at = stamps.get(&2).await?.unwrap().at;
+        assert!(stamp.at <= at && at <= Some(database.now()), "{at:?}");
+
+        let finer = "2026-01-02T03:04:05.000000001Z".parse::<Timestamp>().unwrap();
+        let error = stamps.put(&Stamp { at: Some(finer), ..stamp }).await.unwrap_err();
+        let detail = error.detail();
+        assert!(
+            detail.contains("\"at\" holds whole microseconds") && detail.contains("Tenant::now"),
+            "{detail}"
+        );
+        let query = Query::all::<Stamp>().filter(tenantry::field("at").lt(finer));
+        let error = stamps.query(&query).await.unwrap_err();
+        assert!(error.detail().contains("Tenant::now"), "{error}");
         Ok::<_, Error>(())
     })
     .unwrap();

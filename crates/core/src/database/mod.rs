@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use prost::Message;
 use tenantry_kv::directory::DirectoryLayer;
 use tenantry_kv::env::Env;
@@ -14,6 +15,7 @@ use tenantry_kv::runner::Runner;
 use tenantry_kv::{Engine, Isolation, KvFuture, MutationType, RangeRequest, Transaction};
 use uuid::Uuid;
 
+use crate::defaults::now;
 use crate::error::{Code, Error, Result, shown};
 use crate::ids::Ids;
 use crate::key_space::{CATALOG_TENANT, KeySpace, TenantKeys};
@@ -178,6 +180,11 @@ impl Database {
     /// The engine underneath.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.inner.engine
+    }
+
+    /// The present moment in whole microseconds, as a timestamp field holds it; a clock that counts finer gives moments that a write refuses.
+    pub fn now(&self) -> Timestamp {
+        now(&self.inner.env)
     }
 
     /// How often queries of this process used each index of a schema since the database was opened: an index that nothing uses costs every writer and

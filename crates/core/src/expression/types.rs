@@ -69,7 +69,9 @@ pub(super) fn literal(value: Value) -> Result<Typed> {
         }
         Value::Uuid(_) => FieldType::Uuid,
         Value::Timestamp(moment) if moment.subsec_nanosecond() % 1_000 != 0 => {
-            return Err(invalid(format!("a timestamp holds whole microseconds, not {moment}")));
+            return Err(invalid(format!(
+                "a timestamp holds whole microseconds, not {moment}: round it, or take the present moment from Tenant::now"
+            )));
         }
         Value::Timestamp(_) => FieldType::Timestamp,
         Value::Date(_) => FieldType::Date,

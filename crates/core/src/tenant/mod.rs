@@ -19,6 +19,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
+use jiff::Timestamp;
 use tenantry_kv::{EngineError, KvFuture, Transaction};
 use uuid::Uuid;
 
@@ -157,6 +158,11 @@ impl Tenant {
     pub fn new_id(&self) -> Uuid {
         let inner = &self.database.inner;
         inner.ids.next(&inner.env)
+    }
+
+    /// The present moment, as [`Database::now`].
+    pub fn now(&self) -> Timestamp {
+        self.database.now()
     }
 
     /// Writes a record that must not exist yet.
