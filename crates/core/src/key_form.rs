@@ -76,10 +76,16 @@ pub(crate) fn value(element: &Element, field_type: &FieldType) -> Option<Value> 
 
 /// Packs the columns of a key, within their limit.
 pub(crate) fn pack(columns: &[Element]) -> Result<Bytes> {
-    let packed = tuple::pack(columns)?;
-    match packed.len() <= KEY_COLUMNS_SIZE_BYTES_MAX {
-        true => Ok(packed),
-        false => Err(limit("the bytes of a key's columns", packed.len(), KEY_COLUMNS_SIZE_BYTES_MAX)),
+    pack_after(&[], columns)
+}
+
+/// As [`pack`], behind a prefix that does not count.
+pub(crate) fn pack_after(prefix: &[u8], columns: &[Element]) -> Result<Bytes> {
+    let key = tuple::pack_after(prefix, columns)?;
+    let size_bytes = key.len() - prefix.len();
+    match size_bytes <= KEY_COLUMNS_SIZE_BYTES_MAX {
+        true => Ok(key),
+        false => Err(limit("the bytes of a key's columns", size_bytes, KEY_COLUMNS_SIZE_BYTES_MAX)),
     }
 }
 

@@ -67,6 +67,11 @@ pub const RAW_KEY_SIZE_BYTES_MAX: usize = 9_900;
 /// A value of a tenant's own key-value space, in bytes.
 pub const RAW_VALUE_SIZE_BYTES_MAX: usize = tenantry_kv::limits::VALUE_SIZE_BYTES_MAX;
 
+/// How many texts of conditions a tenant's handle keeps parsed.
+pub const PARSED_FILTERS_MAX: usize = 64;
+/// The longest text that is kept parsed, in bytes.
+pub const PARSED_FILTER_SIZE_BYTES_MAX: usize = 1_000;
+
 /// The most keys that are read together.
 pub const GET_MANY_KEYS_MAX: usize = 1_000;
 /// The bytes of the records that are read together.

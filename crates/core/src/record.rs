@@ -11,6 +11,7 @@ use tenantry_kv::tuple::Element;
 
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::key_form;
+use crate::key_space::behind;
 use crate::limits::TYPE_DEPTH_MAX;
 use crate::schema::RecordType;
 use crate::validation::{check_record, check_values};
@@ -84,12 +85,12 @@ impl Record {
     }
 
     /// The same with some fields alone, in the schema's order.
-    pub(crate) fn selected(&self, names: &[String], record_type: &RecordType) -> Record {
+    pub(crate) fn selected(mut self, names: &[String], record_type: &RecordType) -> Record {
         let mut selected = Record::new();
         for field in record_type.fields.iter().filter(|field| names.iter().any(|name| **name == *field.name))
         {
-            if let Some(value) = self.get(&field.name) {
-                selected.values.push((field.name.clone(), value.clone()));
+            if let Some(place) = self.values.iter().position(|(name, _)| *name == field.name) {
+                selected.values.push(self.values.swap_remove(place));
             }
         }
         selected
@@ -286,6 +287,13 @@ pub(crate) struct RecordKeys {
 }
 
 impl RecordKeys {
+    /// The keys of the record of a packed primary key, behind what all records of its type begin with.
+    pub(crate) fn behind(records: &[u8], packed: &[u8]) -> RecordKeys {
+        let prefix = behind(records, packed);
+        let packed = prefix.slice(records.len()..);
+        RecordKeys { prefix, packed }
+    }
+
     pub(crate) fn part(&self, part: u16) -> Result<Bytes> {
         Ok(tenantry_kv::tuple::pack_after(&self.prefix, &[Element::Int(i64::from(part))])?)
     }
@@ -364,7 +372,7 @@ pub(crate) mod frame {
     pub(crate) const STAMP_POSITION: usize = 5;
     pub(crate) const SIZE_BYTES: usize = 19;
     /// What a record of the greatest size needs.
-    const FURTHER_PARTS_MAX: u16 = (RECORD_SIZE_BYTES_MAX / RECORD_PART_SIZE_BYTES) as u16 + 1;
+    pub(crate) const FURTHER_PARTS_MAX: u16 = (RECORD_SIZE_BYTES_MAX / RECORD_PART_SIZE_BYTES) as u16 + 1;
 
     /// What holds the payload. The numbers stand in the frame, and in the change log.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The record layer beside SQLite: the same records, the same four indexes, the same questions, in one run.
 //!
-//! Both sync every transaction and have a cache of the same size. `docs/benchmarks.md` says how each is set up and what came out.
+//! Both sync every transaction and have a cache of the same size. The crate's README says how each is set up and what came out.
 
 mod sqlite;
 mod tenantry;

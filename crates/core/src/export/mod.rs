@@ -50,7 +50,7 @@ use self::spool::Spool;
 use crate::consistent_scan::{ConsistentScan, Found, FoundPage, NextStep, Region};
 use crate::database::Schema;
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::expression::Expression;
+use crate::expression::{Expression, ParsedFilters};
 use crate::limits::{EXPORT_MEMORY_SIZE_BYTES_DEFAULT, EXPORT_MEMORY_SIZE_BYTES_MIN};
 use crate::query::{self, Query};
 use crate::record::RecordVersion;
@@ -188,7 +188,7 @@ impl Part {
         }
         Ok(Part {
             record_type: record_type.clone(),
-            filter: query::compile(query, record_type)?,
+            filter: query::compile(&ParsedFilters::default(), query, record_type)?,
             selected: query.selected.clone(),
         })
     }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::check::Names;
+use super::tree::Tree;
 use super::{Expression, Term, check, condition, parse};
 use crate::error::Result;
+use crate::limits::{PARSED_FILTER_SIZE_BYTES_MAX, PARSED_FILTERS_MAX};
 use crate::value::{Field, Value};
 
 /// A condition as it was given: a text in CEL, or a [`Term`].
@@ -34,16 +37,41 @@ impl Filter {
     /// As [`Expression::parse_with_parameters`].
     pub(crate) fn compile(
         &self,
+        parsed: &ParsedFilters,
         type_name: &str,
         fields: &[Field],
         parameters: &BTreeMap<String, Value>,
     ) -> Result<Expression> {
         let names = Names { type_name, fields, parameters };
         let typed = match &self.source {
-            Source::Text(text) => check::check(&parse::parse(text)?, &names)?,
+            Source::Text(text) => check::check(&*parsed.tree(text)?, &names)?,
             Source::Built(term) => check::check(&term.tree, &names)?,
         };
         condition(typed)
+    }
+}
+
+/// The texts that were parsed lately, so that a condition with parameters is parsed once: that takes longer than to find a record by it.
+///
+/// Each handle of a tenant has its own, so that no tenant can tell by the time it takes what another one asks for.
+#[derive(Default)]
+pub(crate) struct ParsedFilters(Mutex<BTreeMap<Box<str>, Arc<Tree>>>);
+
+impl ParsedFilters {
+    fn tree(&self, text: &str) -> Result<Arc<Tree>> {
+        if let Some(tree) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(text) {
+            return Ok(tree.clone());
+        }
+        let tree = Arc::new(parse::parse(text)?);
+        if text.len() <= PARSED_FILTER_SIZE_BYTES_MAX {
+            let mut trees = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who writes values into the text fills it with what never comes again.
+            if trees.len() >= PARSED_FILTERS_MAX {
+                trees.clear();
+            }
+            trees.insert(text.into(), tree.clone());
+        }
+        Ok(tree)
     }
 }
 

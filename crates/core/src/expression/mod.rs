@@ -43,6 +43,7 @@ pub use self::build::{Term, field, parameter, value};
 use self::check::Names;
 use self::evaluate::Scope;
 pub use self::filter::Filter;
+pub(crate) use self::filter::ParsedFilters;
 pub(crate) use self::print::value_text;
 use self::types::{Type, Typed};
 use crate::error::{Code, Error, Result};

@@ -6,13 +6,16 @@ use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, operators};
 use super::tree::{Function, Tree};
 use super::{Comparison, Operation, Quantifier, bounds, unsupported};
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::limits::EXPRESSION_CHAIN_MAX;
+use crate::limits::{EXPRESSION_CHAIN_MAX, NAME_SIZE_BYTES_MAX};
 use crate::value::Value;
 
 /// What is nested in a tree: operators in a row, and more than one part for some brackets.
 pub(super) const TREE_DEPTH_MAX: usize = EXPRESSION_CHAIN_MAX;
 
 pub(super) fn parse(text: &str) -> Result<Tree> {
+    if is_name(text) {
+        return Ok(Tree::Path(vec![text.to_owned()]));
+    }
     bounds::check(text)?;
     // Without macros: `has`, `exists` and `all` come as the calls that they are written as.
     let parser = Env::default().with_optional_support(false).parser().max_recursion_depth(96);
@@ -22,6 +25,40 @@ pub(super) fn parse(text: &str) -> Result<Tree> {
     })?;
     read(&parsed, 0)
 }
+
+/// Whether the text is one name and nothing else, as the columns of orders are: that needs no parser.
+fn is_name(text: &str) -> bool {
+    // The words that CEL has or keeps for itself are left to the parser.
+    text.len() <= NAME_SIZE_BYTES_MAX
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && !RESERVED.contains(&text)
+}
+
+/// See the language's definition, "Syntax": RESERVED, and the literals.
+const RESERVED: [&str; 21] = [
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
+];
 
 fn read(expression: &IdedExpr, depth: usize) -> Result<Tree> {
     if depth > TREE_DEPTH_MAX {
@@ -163,4 +200,19 @@ fn operation_of(operator: &str) -> Option<Operation> {
         operators::MODULO => Operation::Remainder,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test")]
+mod tests {
+    use super::*;
+
+    /// Brackets take a name to the parser, and change nothing.
+    #[test]
+    fn a_name_alone_is_what_the_parser_makes_of_it() {
+        for word in RESERVED.into_iter().chain(["title", "_", "__", "x1", "has", "param", "inn", "True"]) {
+            assert_eq!(parse(word).ok(), parse(&format!("({word})")).ok(), "{word}");
+        }
+        assert!(parse("title").is_ok() && parse("in").is_err() && parse("1x").is_err());
+    }
 }

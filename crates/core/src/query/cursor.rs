@@ -36,7 +36,7 @@ struct Place {
 pub(super) struct Found {
     pub(super) record: Record,
     pub(super) size_bytes: usize,
-    /// Sorts as the order asks, and then by the primary key.
+    /// Sorts as the order asks, and then by the primary key. Empty where the path gives the order.
     pub(super) sort_key: Bytes,
     at: Bytes,
     /// Whether an earlier entry of the same scan stands for it.
@@ -46,7 +46,8 @@ pub(super) struct Found {
 pub(super) struct Cursor<'a> {
     branches: Vec<BranchCursor<'a>>,
     is_merged: bool,
-    order: &'a [SortColumn],
+    /// What the records are to be sorted by; nothing where they come as they are.
+    order: Option<&'a [SortColumn]>,
     pub(super) reads: Reads,
     /// How many entries are behind it.
     pub(super) behind: usize,
@@ -82,7 +83,7 @@ impl<'a> Cursor<'a> {
         plan: &'a Plan<'a>,
         position: Option<&Position>,
     ) -> Result<Cursor<'a>> {
-        let scan = |plan| Scan::new(transaction, request.record_type, plan);
+        let scan = |plan| Scan::new(transaction, request, plan);
         let branch = |source, condition| BranchCursor {
             source,
             condition,
@@ -113,10 +114,11 @@ impl<'a> Cursor<'a> {
             }
         }
         branches.iter_mut().filter(|branch| !branch.is_done).for_each(BranchCursor::settle);
+        let is_merged = matches!(plan.shape, Shape::Union { is_merged: true, .. });
         Ok(Cursor {
             branches,
-            is_merged: matches!(plan.shape, Shape::Union { is_merged: true, .. }),
-            order: &request.order,
+            is_merged,
+            order: (is_merged || plan.is_sorted).then_some(&request.order[..]),
             reads: Reads::default(),
             behind: 0,
         })
@@ -200,7 +202,12 @@ impl BranchCursor<'_> {
     }
 
     /// Reads on; returns how many entries are behind us without a record.
-    async fn fill(&mut self, rows_max: usize, order: &[SortColumn], reads: &mut Reads) -> Result<usize> {
+    async fn fill(
+        &mut self,
+        rows_max: usize,
+        order: Option<&[SortColumn]>,
+        reads: &mut Reads,
+    ) -> Result<usize> {
         let mut passed = 0;
         let is_both = matches!(self.source, Source::Both(_));
         let (entries, scan) = match &mut self.source {
@@ -217,7 +224,8 @@ impl BranchCursor<'_> {
             let at = if is_both { packed.clone() } else { entry.at.clone() };
             let word = entry.word.take();
             let (record, size_bytes) = scan.record(entry, load, reads).await?;
-            let sort_key = sort_key(&record, order, &packed)?;
+            let sort_key =
+                order.map(|order| sort_key(&record, order, &packed)).transpose()?.unwrap_or_default();
             let is_repeated = word.is_some_and(|word| scan.has_lesser_word(&word, &record));
             self.waiting.push_back(Found { record, size_bytes, sort_key, at, is_repeated });
         }

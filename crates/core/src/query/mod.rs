@@ -21,7 +21,7 @@ use serde_json::Value as Json;
 use self::execute::Place;
 use self::plan::Request;
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::expression::{Expression, Filter};
+use crate::expression::{Expression, Filter, ParsedFilters};
 use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PAGE_SIZE_BYTES, SCANNED_MAX, SORTED_MAX};
 use crate::record::Record;
 use crate::schema::RecordType;
@@ -251,7 +251,7 @@ impl TenantTransaction {
         }
         check_bounds(query)?;
         let record_type = self.record_type(&query.record_type)?;
-        let filter = compile(query, record_type)?;
+        let filter = compile(&self.tenant().filters, query, record_type)?;
         let request = Request {
             record_type,
             filter: filter.as_ref(),
@@ -283,9 +283,8 @@ impl TenantTransaction {
         let records = match query.selected.is_empty() {
             true => rows.records,
             false => {
-                let selected =
-                    rows.records.iter().map(|record| record.selected(&query.selected, record_type));
-                selected.collect()
+                let selected = rows.records.into_iter();
+                selected.map(|record| record.selected(&query.selected, record_type)).collect()
             }
         };
         Ok(Page { records, stop: rows.stop, next, explanation })
@@ -293,10 +292,14 @@ impl TenantTransaction {
 }
 
 /// The condition of a query.
-pub(crate) fn compile(query: &Query, record_type: &RecordType) -> Result<Option<Expression>> {
+pub(crate) fn compile(
+    parsed: &ParsedFilters,
+    query: &Query,
+    record_type: &RecordType,
+) -> Result<Option<Expression>> {
     match (&query.filter, query.parameters.keys().next()) {
         (Some(filter), _) => {
-            filter.compile(&record_type.name, &record_type.fields, &query.parameters).map(Some)
+            filter.compile(parsed, &record_type.name, &record_type.fields, &query.parameters).map(Some)
         }
         (None, Some(name)) => {
             let detail = format!("the query has the parameter {} and no condition", shown(name));

@@ -1,18 +1,22 @@
 //! The scan of one path.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{KeyValue, KvFuture, RangeRequest};
 
-use super::plan::{ScanPlan, Word};
+use super::plan::{Request, ScanPlan, Word};
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
 use crate::key_space::behind;
-use crate::record::{Record, RecordKeys};
+use crate::record::{Record, RecordKeys, frame};
 use crate::schema::{Index, IndexKind, RecordType};
 use crate::tenant::TenantTransaction;
-use crate::value::Name;
 use crate::wire;
+
+/// The number of part 0 at the end of its key: the integer zero of a tuple.
+const PART_0: u8 = 0x14;
 
 /// What a query read so far.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,9 +52,15 @@ pub(super) type Load = Option<KvFuture<Option<Bytes>>>;
 pub(super) struct Scan<'a> {
     transaction: &'a TenantTransaction,
     record_type: &'a RecordType,
+    /// The fields that are asked for; `None` for all.
+    wanted: Option<&'a BTreeSet<String>>,
     plan: &'a ScanPlan<'a>,
     /// The prefix of the path's keys.
     prefix: Bytes,
+    /// What the keys of all records begin with.
+    records: Bytes,
+    /// Whether an entry's key ends with the whole primary key, so that it need not be taken apart.
+    ends_with_key: bool,
     begin: Bytes,
     end: Bytes,
     pub(super) is_exhausted: bool,
@@ -59,17 +69,34 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     pub(super) fn new(
         transaction: &'a TenantTransaction,
-        record_type: &'a RecordType,
+        request: &'a Request<'a, '_>,
         plan: &'a ScanPlan<'a>,
     ) -> Result<Scan<'a>> {
+        let record_type = request.record_type;
         let keys = &transaction.tenant().keys;
+        let records = keys.records(record_type.id)?;
         let prefix = match plan.index {
             Some(index) => keys.index(index.id)?,
-            None => keys.records(record_type.id)?,
+            None => records.clone(),
         };
+        let ends_with_key = plan.index.is_some_and(|index| {
+            !index.is_unique()
+                && index_form::rest_of_key(record_type, index).count() == record_type.primary_key.len()
+        });
         let (begin, end) = (behind(&prefix, &plan.begin), behind(&prefix, &plan.end));
         let is_exhausted = begin >= end;
-        Ok(Scan { transaction, record_type, plan, prefix, begin, end, is_exhausted })
+        Ok(Scan {
+            transaction,
+            record_type,
+            wanted: request.wanted.as_ref(),
+            plan,
+            prefix,
+            records,
+            ends_with_key,
+            begin,
+            end,
+            is_exhausted,
+        })
     }
 
     /// Goes on behind an entry. One outside the scan leaves it as it is, so that no token reaches further than its query.
@@ -121,20 +148,15 @@ impl<'a> Scan<'a> {
     /// The entry of a row; none for the further parts of a record.
     fn entry(&self, row: KeyValue) -> Result<Option<Entry>> {
         let relative = row.key.slice(self.prefix.len()..);
-        let mut elements = tuple::unpack(&relative)?;
         let Some(index) = self.plan.index else {
-            if elements.pop() != Some(Element::Int(0)) {
-                return Ok(None);
-            }
-            let keys = self.transaction.record_keys(self.record_type, &elements)?;
-            // The place is the record, not its part.
-            return Ok(Some(Entry {
-                at: keys.packed.clone(),
-                keys,
-                word: None,
-                contents: Contents::Part(row.value),
-            }));
+            return Ok(self.record_of_row(row));
         };
+        if self.ends_with_key && !self.plan.is_covering && self.plan.word.is_none() {
+            let packed = &relative[tuple::skip(&relative, index.columns.len())?..];
+            let keys = RecordKeys::behind(&self.records, packed);
+            return Ok(Some(Entry { at: relative, keys, word: None, contents: Contents::Key }));
+        }
+        let elements = tuple::unpack(&relative)?;
         let mut in_value = match index.kind {
             // The positions of the word.
             IndexKind::Text { .. } => Vec::new(),
@@ -148,12 +170,36 @@ impl<'a> Scan<'a> {
             }
             _ => Contents::Key,
         };
-        let keys = self.transaction.record_keys(self.record_type, &key)?;
+        let keys = match self.ends_with_key {
+            true => {
+                let packed = &relative[tuple::skip(&relative, index.columns.len())?..];
+                RecordKeys::behind(&self.records, packed)
+            }
+            false => self.transaction.record_keys(self.record_type, &key)?,
+        };
         let word = match (&self.plan.word, elements.into_iter().nth(index.group_columns)) {
             (Some(Word::Begin(_)), Some(Element::String(word))) => Some(word),
             _ => None,
         };
         Ok(Some(Entry { at: relative, keys, word, contents }))
+    }
+
+    /// The record of a part 0, which its key ends with as its number.
+    fn record_of_row(&self, row: KeyValue) -> Option<Entry> {
+        const {
+            assert!(
+                frame::FURTHER_PARTS_MAX < PART_0 as u16,
+                "the last byte of a further part's key is its number"
+            )
+        };
+        let prefix = match row.key.split_last() {
+            Some((&PART_0, _)) => row.key.slice(..row.key.len() - 1),
+            _ => return None,
+        };
+        let packed = prefix.slice(self.prefix.len()..);
+        // The place is the record, not its part.
+        let keys = RecordKeys { prefix, packed: packed.clone() };
+        Some(Entry { at: packed, keys, word: None, contents: Contents::Part(row.value) })
     }
 
     /// Whether the record has been there with a lesser word already. Its words tell, so that no page has to remember what others had.
@@ -182,17 +228,23 @@ impl<'a> Scan<'a> {
         key: &[Element],
         carried: &[u8],
     ) -> Result<Record> {
+        let is_wanted = |name: &str| self.wanted.is_none_or(|wanted| wanted.contains(name));
         let mut record =
             Record { values: wire::decode(carried, &self.record_type.fields)?.0, ..Record::new() };
         for (name, element) in self.record_type.primary_key.iter().zip(key) {
+            if !is_wanted(name) {
+                continue;
+            }
             let field = self.record_type.field(name)?;
             if let Some(value) = crate::key_form::value(element, &field.field_type) {
                 record.set_if_absent(&field.name, value);
             }
         }
         for (column, element) in index.columns.iter().zip(elements) {
-            if let (Some(name), Some(value)) = (column.field(), index_form::value(column, element)) {
-                record.set_if_absent(&Name::from(name), value);
+            if let Some(name) = column.field().filter(|name| is_wanted(name))
+                && let Some(value) = index_form::value(column, element)
+            {
+                record.set_if_absent(&self.record_type.field(name)?.name, value);
             }
         }
         Ok(record)

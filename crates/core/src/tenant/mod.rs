@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::database::{Database, Schema, TenantInfo};
 use crate::error::{Error, Result};
+use crate::expression::ParsedFilters;
 use crate::key_space::TenantKeys;
 use crate::record::{PrimaryKey, Record};
 use run::start;
@@ -49,6 +50,7 @@ pub struct Tenant {
     pub(crate) database: Database,
     pub(crate) info: Arc<TenantInfo>,
     pub(crate) keys: TenantKeys,
+    pub(crate) filters: Arc<ParsedFilters>,
 }
 
 impl fmt::Debug for Tenant {
@@ -88,7 +90,7 @@ impl Database {
 impl Tenant {
     fn new(database: Database, info: TenantInfo) -> Result<Tenant> {
         let keys = database.inner.keys.tenant_keys(info.id)?;
-        Ok(Tenant { database, info: Arc::new(info), keys })
+        Ok(Tenant { database, info: Arc::new(info), keys, filters: Arc::default() })
     }
 
     /// The database that it belongs to.

@@ -13,7 +13,6 @@ use crate::defaults;
 use crate::error::{Code, Error, Result, shown};
 use crate::expression::Expression;
 use crate::key_form;
-use crate::key_space::behind;
 use crate::limits::RECORD_PART_SIZE_BYTES;
 use crate::messages::{Before, Change, RecordChange};
 use crate::record::{PrimaryKey, Record, RecordKeys, RecordVersion, check_payload, frame};
@@ -308,8 +307,9 @@ impl TenantTransaction {
     }
 
     pub(crate) fn record_keys(&self, record_type: &RecordType, key: &[Element]) -> Result<RecordKeys> {
-        let packed = key_form::pack(key)?;
-        let prefix = behind(&self.tenant.keys.records(record_type.id)?, &packed);
+        let records = self.tenant.keys.records(record_type.id)?;
+        let prefix = key_form::pack_after(&records, key)?;
+        let packed = prefix.slice(records.len()..);
         Ok(RecordKeys { prefix, packed })
     }
 

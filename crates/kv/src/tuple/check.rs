@@ -25,12 +25,31 @@ const VERSIONSTAMP: u8 = 0x33;
 ///
 /// 10020, 10021 and 10022, naming the place.
 pub fn check(bytes: &[u8]) -> Result<()> {
+    walk(bytes, usize::MAX).map(|_| ())
+}
+
+/// Where the first `count` elements of a packed tuple end, in bytes. They are checked as [`check`] does; what lies behind them is not looked at.
+///
+/// # Errors
+///
+/// As [`check`]; 10020 when there are fewer elements.
+pub fn skip(bytes: &[u8], count: usize) -> Result<usize> {
+    match walk(bytes, count)? {
+        (at, 0) => Ok(at),
+        (at, missing) => Err(malformed(&format!("the tuple has {missing} elements too few"), at)),
+    }
+}
+
+/// Walks over `count` elements, or all there are. Returns where they end, and how many are missing.
+fn walk(bytes: &[u8], count: usize) -> Result<(usize, usize)> {
     if bytes.len() > TUPLE_SIZE_BYTES_MAX {
         return Err(too_large(bytes.len()));
     }
-    let mut depth = 0usize;
+    let (mut depth, mut left) = (0usize, count);
     let mut at = 0;
-    while let Some(code) = bytes.get(at) {
+    while left > 0
+        && let Some(code) = bytes.get(at)
+    {
         let body = at + 1;
         at = match *code {
             NIL if depth > 0 && bytes.get(body) == Some(&0xff) => body + 1,
@@ -71,9 +90,10 @@ pub fn check(bytes: &[u8]) -> Result<()> {
             0x0b | 0x1d => return Err(malformed("an integer of more than 64 bits", at)),
             _ => return Err(malformed(&format!("no element begins with {code:#04x}"), at)),
         };
+        left -= usize::from(depth == 0);
     }
     match depth {
-        0 => Ok(()),
+        0 => Ok((at, left)),
         _ => Err(malformed("a nested tuple has no end", bytes.len())),
     }
 }

@@ -28,7 +28,7 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::limits::{TUPLE_DEPTH_MAX, TUPLE_SIZE_BYTES_MAX};
 use crate::versionstamp::Versionstamp;
 
-pub use check::check;
+pub use check::{check, skip};
 
 /// One value in a tuple. Equal elements have equal bytes: floats compare by their bits, so a NaN equals itself.
 #[derive(Clone, Debug)]
@@ -188,6 +188,20 @@ impl Element {
         })
     }
 
+    /// About how many bytes it takes when packed: the room to begin with.
+    fn size_bytes_about(&self) -> usize {
+        match self {
+            Element::Nil | Element::Bool(_) => 1,
+            Element::Bytes(value) => value.len() + 2,
+            Element::String(value) => value.len() + 2,
+            Element::Tuple(values) => 2 + values.iter().map(Element::size_bytes_about).sum::<usize>(),
+            Element::Int(_) | Element::Double(_) => 9,
+            Element::Float(_) => 5,
+            Element::Uuid(_) => 17,
+            Element::Versionstamp { .. } => 13,
+        }
+    }
+
     /// How deep the tuples in it are nested, looked at with a bounded stack.
     fn depth_within(&self, left: usize) -> bool {
         match self {
@@ -212,10 +226,21 @@ pub fn pack(elements: &[Element]) -> Result<Bytes> {
 ///
 /// As [`pack`].
 pub fn pack_after(prefix: &[u8], elements: &[Element]) -> Result<Bytes> {
-    let mut key = prefix.to_vec();
-    lend(elements, |tuple| {
-        packed::pack_into(tuple, &mut key);
-    })?;
+    check_depth(elements)?;
+    let mut key =
+        Vec::with_capacity(prefix.len() + elements.iter().map(Element::size_bytes_about).sum::<usize>());
+    key.extend_from_slice(prefix);
+    for element in elements {
+        // An element by itself is packed as a tuple of one, and the bytes of a tuple are those of its elements; only a tuple alone would be taken for the whole.
+        match element {
+            Element::Tuple(_) => {
+                packed::pack_into(&packed::Element::Tuple(vec![element.lend()]), &mut key);
+            }
+            element => {
+                packed::pack_into(&element.lend(), &mut key);
+            }
+        }
+    }
     sized(key)
 }
 
@@ -232,8 +257,10 @@ pub fn pack_with_versionstamp_after(prefix: &[u8], elements: &[Element]) -> Resu
             format!("a stamped key needs exactly one versionstamp without a stamp, this one has {missing}");
         return Err(Error::new(ErrorCode::TUPLE_MALFORMED, detail));
     }
+    check_depth(elements)?;
     let mut key = prefix.to_vec();
-    lend(elements, |tuple| packed::pack_into_with_versionstamp(tuple, &mut key))?;
+    let tuple = packed::Element::Tuple(elements.iter().map(Element::lend).collect());
+    packed::pack_into_with_versionstamp(&tuple, &mut key);
     sized(key)
 }
 
@@ -245,12 +272,11 @@ fn stamps_missing(element: &Element) -> usize {
     }
 }
 
-fn lend(elements: &[Element], use_it: impl FnOnce(&packed::Element<'_>)) -> Result<()> {
-    if !elements.iter().all(|element| element.depth_within(TUPLE_DEPTH_MAX)) {
-        return Err(too_deep());
+fn check_depth(elements: &[Element]) -> Result<()> {
+    match elements.iter().all(|element| element.depth_within(TUPLE_DEPTH_MAX)) {
+        true => Ok(()),
+        false => Err(too_deep()),
     }
-    use_it(&packed::Element::Tuple(elements.iter().map(Element::lend).collect()));
-    Ok(())
 }
 
 fn sized(key: Vec<u8>) -> Result<Bytes> {
@@ -341,6 +367,15 @@ mod tests {
             if let Ok(elements) = unpack(&bytes) {
                 prop_assert_eq!(&pack(&elements).unwrap()[..], &bytes[..]);
             }
+        }
+
+        #[test]
+        fn skipping_goes_where_the_elements_end(elements in proptest::collection::vec(element(), 0..6)) {
+            let bytes = pack(&elements).unwrap();
+            for count in 0..=elements.len() {
+                prop_assert_eq!(skip(&bytes, count).unwrap(), pack(&elements[..count]).unwrap().len());
+            }
+            prop_assert!(skip(&bytes, elements.len() + 1).is_err());
         }
 
         #[test]

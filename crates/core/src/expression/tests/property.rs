@@ -246,7 +246,12 @@ fn record(choices: &mut Choices) -> Record {
 fn compile(filter: impl Into<Filter>) -> Result<Expression, Error> {
     let schema = schema();
     let record_type = schema.record_type("t").unwrap();
-    filter.into().compile(&record_type.name, &record_type.fields, &std::collections::BTreeMap::new())
+    filter.into().compile(
+        &crate::expression::ParsedFilters::default(),
+        &record_type.name,
+        &record_type.fields,
+        &std::collections::BTreeMap::new(),
+    )
 }
 
 proptest! {
