@@ -1,10 +1,14 @@
 //! The command line's words.
 
+mod tenant;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenantry::Durability;
+
+pub(crate) use tenant::{CreateArguments, TenantCommand};
 
 /// A multi-tenant record database.
 #[derive(Debug, Parser)]
@@ -57,7 +61,7 @@ pub(crate) enum Command {
     /// Schemas: apply, show, list
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Tenants: create, list, show, delete
+    /// Tenants: create, list, show, rename, label, suspend, resume, delete
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Import rows from a .jsonl, .json or .csv file
@@ -227,37 +231,6 @@ pub(crate) struct ExpireArguments {
     /// Leave the work to "tenantry jobs run"
     #[arg(long)]
     pub(crate) background: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum TenantCommand {
-    /// Create a tenant
-    Create {
-        /// The tenant's name
-        name: String,
-        /// The schema that its records follow
-        #[arg(long)]
-        schema: String,
-    },
-    /// Print the tenants by name
-    List {
-        /// The most tenants to print
-        #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-        limit: u32,
-        /// Begin behind this name
-        #[arg(long)]
-        after: Option<String>,
-    },
-    /// Print what is known of a tenant
-    Show {
-        /// The tenant's name
-        name: String,
-    },
-    /// Delete a tenant with everything in it
-    Delete {
-        /// The tenant's name
-        name: String,
-    },
 }
 
 #[derive(Args, Debug)]

@@ -76,6 +76,10 @@ codes! {
     TenantNotFound = 20_010, NotFound, "The tenant does not exist";
     TenantExists = 20_011, Refused, "The tenant exists already";
     TenantNameInvalid = 20_012, Invalid, "The name cannot be a tenant's";
+    TenantReadOnly = 20_013, Refused, "The tenant is read-only";
+    TenantSuspended = 20_014, Refused, "The tenant is suspended";
+    TenantFilling = 20_015, Refused, "The tenant is being filled";
+    TenantLabelInvalid = 20_016, Invalid, "The tenant cannot have such a label or plan";
     SchemaNotFound = 20_020, NotFound, "The schema does not exist";
     SchemaDiffers = 20_021, Refused, "A schema of that name exists and is different";
     SchemaInvalid = 20_022, Invalid, "The schema is not valid";

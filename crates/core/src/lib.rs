@@ -54,6 +54,7 @@ pub mod jobs;
 mod json;
 mod key_form;
 mod key_space;
+mod lifecycle;
 pub mod limits;
 mod merge_patch;
 mod messages;
@@ -64,6 +65,7 @@ mod record;
 mod record_scan;
 mod schema;
 mod tenant;
+mod tenant_state;
 mod text;
 pub mod typed;
 mod typed_records;
@@ -73,7 +75,7 @@ mod violation;
 mod wire;
 
 pub use copy::{Copier, CopyPhase, DatabaseState};
-pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo, TenantPage};
+pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo};
 pub use delete_where::DeletedPage;
 pub use error::{Code, Error, Kind, Result};
 pub use expiry::Expired;
@@ -84,6 +86,7 @@ pub use import::{
     RowContents, RowReader,
 };
 pub use json::parse_json;
+pub use lifecycle::{Suspension, TenantFilter, TenantOptions, TenantPage};
 pub use query::{
     Aggregation, Explanation, Group, Groups, Measure, Order, Page, PathExplanation, Query, StopReason,
 };
@@ -96,6 +99,7 @@ pub use tenant::{
     Cascaded, Condition, Idempotent, Priority, RawPage, RawRange, RunOptions, SequenceBlocks, Tenant,
     TenantReader, TenantTransaction,
 };
+pub use tenant_state::TenantState;
 pub use text::{Language, Token, Tokenizer};
 pub use typed::{SchemaBuilder, TypedKey, TypedRecord, TypedValue};
 pub use typed_records::{Records, TypedPage, Versioned};

@@ -198,5 +198,14 @@ pub const CHECK_AMOUNTS_SIZE_BYTES_MAX: usize = 16_000_000;
 /// The counts, sums and values that a check tells of or repairs in one transaction.
 pub const CHECK_REPAIRS_MAX: usize = 1_000;
 
-/// The reason that a database is read-only, in bytes.
+/// The most labels of a tenant.
+pub const TENANT_LABELS_MAX: usize = 32;
+/// The name of a label, in bytes.
+pub const TENANT_LABEL_NAME_SIZE_BYTES_MAX: usize = 63;
+/// The value of a label, in bytes.
+pub const TENANT_LABEL_VALUE_SIZE_BYTES_MAX: usize = 255;
+/// The tenants that one page of a listing looks at before it ends early, where a filter drops much.
+pub const TENANTS_SCANNED_MAX: usize = 10_000;
+
+/// The reason that a database is read-only, or a tenant suspended, in bytes.
 pub const REASON_SIZE_BYTES_MAX: usize = 1_000;

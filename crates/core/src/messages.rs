@@ -1,5 +1,7 @@
 //! What is stored beside records, as protobuf messages. Fields are only ever added.
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
 use crate::error::{Code, Error, Result};
@@ -89,6 +91,33 @@ pub(crate) struct TenantEntry {
     pub(crate) schema_uuid: Vec<u8>,
     #[prost(string, tag = "5")]
     pub(crate) schema_name: String,
+    /// As in the header, for listings.
+    #[prost(enumeration = "TenantStateKind", tag = "6")]
+    pub(crate) state: i32,
+    #[prost(string, tag = "7")]
+    pub(crate) reason: String,
+    /// Since when, in microseconds since 1970; 0 if the state was never changed.
+    #[prost(int64, tag = "8")]
+    pub(crate) since_us: i64,
+    #[prost(btree_map = "string, string", tag = "9")]
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Empty for none.
+    #[prost(string, tag = "10")]
+    pub(crate) plan: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum TenantStateKind {
+    Active = 0,
+    /// Everybody reads, nobody writes.
+    ReadOnly = 1,
+    /// Nobody reads or writes.
+    Blocked = 2,
+    /// It is gone for everybody but who brings it back.
+    Deleted = 3,
+    /// It is the target of a clone or an import that is not complete.
+    Filling = 4,
 }
 
 /// R 9 id 0: what every transaction on the tenant checks.
@@ -110,6 +139,14 @@ pub(crate) struct TenantHeader {
     /// How many parts the change log is spread over.
     #[prost(uint32, tag = "7")]
     pub(crate) log_buckets: u32,
+    #[prost(enumeration = "TenantStateKind", tag = "8")]
+    pub(crate) state: i32,
+    /// Why, for those who are refused.
+    #[prost(string, tag = "9")]
+    pub(crate) reason: String,
+    /// The plan's name; empty for none.
+    #[prost(string, tag = "10")]
+    pub(crate) plan: String,
 }
 
 /// R 9 id 5 0 key: what is kept of a transaction that takes effect once.

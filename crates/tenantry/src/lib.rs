@@ -65,9 +65,10 @@ pub use tenantry_core::{
     IndexCondition, IndexKind, Kind, Language, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page,
     PathExplanation, Pattern, PrimaryKey, Priority, Query, RawPage, RawRange, ReadRow, Record, RecordType,
     RecordVersion, Records, Reference, Rejection, Result, RowContents, RowReader, RunOptions, Schema,
-    SchemaDefinition, SequenceBlocks, StopReason, Tenant, TenantInfo, TenantPage, TenantReader,
-    TenantTransaction, Term, Token, Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue, Value,
-    Versioned, Violation, field, limits, parameter, parse_json, value,
+    SchemaDefinition, SequenceBlocks, StopReason, Suspension, Tenant, TenantFilter, TenantInfo,
+    TenantOptions, TenantPage, TenantReader, TenantState, TenantTransaction, Term, Token, Tokenizer,
+    TypedKey, TypedPage, TypedRecord, TypedValue, Value, Versioned, Violation, field, limits, parameter,
+    parse_json, value,
 };
 pub use tenantry_core::{jobs, typed};
 /// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).

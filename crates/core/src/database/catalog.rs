@@ -1,20 +1,17 @@
-//! The catalog: the schemas and the tenants of a database.
+//! The catalog: the schemas of a database, and how it is changed.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message;
-use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Isolation, RangeRequest, Transaction};
 use uuid::Uuid;
 
-use super::{CACHE_ENTRIES_MAX, Database, FORMAT_VERSION, Inner, lock, new_uuid, number_of, uuid_of};
+use super::{CACHE_ENTRIES_MAX, Database, Inner, lock, new_uuid, uuid_of};
 use crate::change_log;
-use crate::error::{Code, Error, Result, limit, shown};
-use crate::key_space::{CATALOG_TENANT, behind};
-use crate::limits::{NAME_SIZE_BYTES_MAX, TENANTS_PAGE_ROWS_MAX};
-use crate::messages::{Change, RawChange, Space, TenantEntry, TenantHeader, read};
-use crate::names::check_name;
+use crate::error::{Code, Error, Result, shown};
+use crate::key_space::CATALOG_TENANT;
+use crate::limits::NAME_SIZE_BYTES_MAX;
+use crate::messages::{Change, RawChange, Space};
 use crate::schema::SchemaDefinition;
 
 /// A schema as it stands in the catalog.
@@ -27,32 +24,6 @@ pub struct Schema {
     pub version: u32,
     /// What it says.
     pub definition: SchemaDefinition,
-}
-
-/// What the catalog says of a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TenantInfo {
-    /// Its name.
-    pub name: String,
-    /// Its own identity, which it keeps when it moves to another database.
-    pub uuid: Uuid,
-    /// The number of its keys' prefix in this database, never used again.
-    pub id: u64,
-    /// The name of its schema.
-    pub schema: String,
-    /// When it was created, in microseconds since 1970.
-    pub created_us: i64,
-}
-
-/// One page of a listing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TenantPage {
-    /// The tenants, by name.
-    pub tenants: Vec<TenantInfo>,
-    /// The name to go on after, if there are more.
-    pub after: Option<String>,
 }
 
 /// Whether a schema was new.
@@ -143,127 +114,11 @@ impl Database {
             })
             .await
     }
-
-    pub(crate) async fn add_tenant(&self, name: &str, schema: &str) -> Result<TenantInfo> {
-        check_name("tenant", name)?;
-        let inner = &self.inner;
-        let uuid = new_uuid(&inner.env);
-        let created_us = inner.env.clock.wall_us();
-        inner
-            .runner
-            .run(|transaction| async move {
-                let name_key = inner.keys.tenant_name(name)?;
-                if transaction.get(&name_key, Isolation::Serializable).await?.is_some() {
-                    return Err(Error::new(Code::TenantExists, shown(name)));
-                }
-                let schema_uuid = inner.schema_uuid(&*transaction, schema).await?;
-                let last_key = inner.keys.tenant_last_id()?;
-                let last = transaction.get(&last_key, Isolation::Serializable).await?;
-                let id = last.map_or(Ok(0), |bytes| number_of(&bytes, "the last tenant id"))? + 1;
-                let id = if is_active(Fault::TenantIdUsedTwice) { 1 } else { id };
-                let entry = TenantEntry {
-                    uuid: uuid.as_bytes().to_vec(),
-                    name: name.to_owned(),
-                    created_us,
-                    schema_uuid: schema_uuid.as_bytes().to_vec(),
-                    schema_name: schema.to_owned(),
-                };
-                let header = TenantHeader {
-                    format: FORMAT_VERSION,
-                    uuid: entry.uuid.clone(),
-                    incarnation: 1,
-                    token_epoch: 1,
-                    schema_uuid: entry.schema_uuid.clone(),
-                    schema_version: 1,
-                    log_buckets: 1,
-                };
-                let writes = [
-                    (last_key, Bytes::copy_from_slice(&id.to_le_bytes())),
-                    (name_key, Bytes::copy_from_slice(&id.to_le_bytes())),
-                    (inner.keys.tenant(id)?, entry.encode_to_vec().into()),
-                ];
-                inner.write_catalog(&*transaction, &writes, &[]).await?;
-                transaction.set(&inner.keys.tenant_keys(id)?.header()?, &header.encode_to_vec());
-                info_of(id, &entry)
-            })
-            .await
-    }
-
-    pub(crate) async fn find_tenant(&self, name: &str) -> Result<TenantInfo> {
-        let inner = &self.inner;
-        inner
-            .runner
-            .read(|transaction| async move {
-                let id = inner.tenant_id(&*transaction, name).await?;
-                inner.tenant_info(&*transaction, id).await
-            })
-            .await
-    }
-
-    /// A page of the tenants by name, after a name.
-    ///
-    /// # Errors
-    ///
-    /// 20060 for a `limit` over [`TENANTS_PAGE_ROWS_MAX`].
-    pub async fn tenants(&self, after: Option<&str>, rows_max: usize) -> Result<TenantPage> {
-        if rows_max == 0 || rows_max > TENANTS_PAGE_ROWS_MAX {
-            return Err(limit("the tenants of a page", rows_max, TENANTS_PAGE_ROWS_MAX));
-        }
-        let inner = &self.inner;
-        inner
-            .runner
-            .read(|transaction| async move {
-                let names = inner.keys.tenant_names()?;
-                let mut range = names.tuples();
-                if let Some(after) = after {
-                    range.begin = behind(&inner.keys.tenant_name(after)?, &[0]);
-                }
-                let mut tenants = Vec::new();
-                let mut next = Some(RangeRequest::new(range.begin, range.end).limit(rows_max));
-                let mut has_more = false;
-                while let Some(request) = next {
-                    let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
-                    for row in &batch.rows {
-                        let id = number_of(&row.value, "a tenant's id")?;
-                        tenants.push(inner.tenant_info(&*transaction, id).await?);
-                    }
-                    has_more = batch.more;
-                    next = request.after(&batch);
-                }
-                let after = tenants.last().map(|info: &TenantInfo| info.name.clone()).filter(|_| has_more);
-                Ok(TenantPage { tenants, after })
-            })
-            .await
-    }
-
-    /// Deletes a tenant with everything in it. The name is free again, the id is never.
-    ///
-    /// # Errors
-    ///
-    /// 20010.
-    pub async fn delete_tenant(&self, name: &str) -> Result<TenantInfo> {
-        let inner = &self.inner;
-        let info = inner
-            .runner
-            .run(|transaction| async move {
-                let id = inner.tenant_id(&*transaction, name).await?;
-                let info = inner.tenant_info(&*transaction, id).await?;
-                let clears = [inner.keys.tenant_name(name)?, inner.keys.tenant(id)?];
-                inner.write_catalog(&*transaction, &[], &clears).await?;
-                // Everybody who works on the tenant has read its header and conflicts with this.
-                let everything = inner.keys.tenant_keys(id)?.everything();
-                transaction.clear_range(&everything.begin, &everything.end);
-                Ok::<_, Error>(info)
-            })
-            .await?;
-        lock(&inner.headers).remove(&info.id);
-        Ok(info)
-    }
 }
 
 impl Inner {
     /// Changes the catalog and logs it as a change of tenant 0.
-    async fn write_catalog(
+    pub(crate) async fn write_catalog(
         &self,
         transaction: &dyn Transaction,
         sets: &[(Bytes, Bytes)],
@@ -299,7 +154,7 @@ impl Inner {
         change_log::append(transaction, &context, changes)
     }
 
-    async fn schema_uuid(&self, transaction: &dyn Transaction, name: &str) -> Result<Uuid> {
+    pub(crate) async fn schema_uuid(&self, transaction: &dyn Transaction, name: &str) -> Result<Uuid> {
         if name.len() <= NAME_SIZE_BYTES_MAX
             && let Some(bytes) =
                 transaction.get(&self.keys.schema_name(name)?, Isolation::Serializable).await?
@@ -337,46 +192,6 @@ impl Inner {
         schemas.insert((uuid, version), schema.clone());
         Ok(schema)
     }
-
-    async fn tenant_id(&self, transaction: &dyn Transaction, name: &str) -> Result<u64> {
-        let not_found = || Error::new(Code::TenantNotFound, shown(name));
-        if name.len() > NAME_SIZE_BYTES_MAX {
-            return Err(not_found());
-        }
-        match transaction.get(&self.keys.tenant_name(name)?, Isolation::Serializable).await? {
-            Some(bytes) => number_of(&bytes, "a tenant's id"),
-            None => Err(not_found()),
-        }
-    }
-
-    /// What the catalog says of the tenant of an id, which may have been deleted.
-    pub(crate) async fn tenant_with_id(&self, transaction: &dyn Transaction, id: u64) -> Result<TenantInfo> {
-        match transaction.get(&self.keys.tenant(id)?, Isolation::Serializable).await? {
-            Some(bytes) => info_of(id, &read(&bytes, "a tenant's entry")?),
-            None => {
-                Err(Error::new(Code::TenantNotFound, format!("the tenant with the id {id} has been deleted")))
-            }
-        }
-    }
-
-    async fn tenant_info(&self, transaction: &dyn Transaction, id: u64) -> Result<TenantInfo> {
-        match transaction.get(&self.keys.tenant(id)?, Isolation::Serializable).await? {
-            Some(bytes) => info_of(id, &read(&bytes, "a tenant's entry")?),
-            None => {
-                Err(Error::new(Code::StoredDataInvalid, format!("the catalog has no entry for tenant {id}")))
-            }
-        }
-    }
-}
-
-fn info_of(id: u64, entry: &TenantEntry) -> Result<TenantInfo> {
-    Ok(TenantInfo {
-        name: entry.name.clone(),
-        uuid: uuid_of(&entry.uuid, "a tenant's entry")?,
-        id,
-        schema: entry.schema_name.clone(),
-        created_us: entry.created_us,
-    })
 }
 
 fn name_of(elements: &[tenantry_kv::tuple::Element]) -> Option<String> {

@@ -1,6 +1,7 @@
 //! A database: its header, its state, and what is known of its tenants.
 
 mod catalog;
+mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,7 +23,9 @@ use crate::key_space::{CATALOG_TENANT, KeySpace, TenantKeys};
 use crate::messages::{DatabaseHeader, Secret, StateKind, StoredState, TenantHeader, read};
 use crate::names::check_name;
 
-pub use catalog::{Applied, Schema, TenantInfo, TenantPage};
+pub use catalog::{Applied, Schema};
+pub use tenants::TenantInfo;
+pub(crate) use tenants::info_of;
 
 /// The form of everything under a database's root that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -320,8 +323,13 @@ impl Inner {
             return Ok(());
         }
         self.header_of(id, found)?;
-        let detail = "the tenant's header is not the one that was known: its schema changed";
+        let detail = "the tenant's header is not the one that was known: its schema or its state changed";
         Err(tenantry_kv::Error::new(tenantry_kv::ErrorCode::NOT_COMMITTED, detail).into())
+    }
+
+    /// Forgets the header of a tenant that is gone.
+    pub(crate) fn forget_header(&self, id: u64) {
+        lock(&self.headers).remove(&id);
     }
 
     fn header_of(&self, id: u64, bytes: Option<Bytes>) -> Result<Arc<TenantHeader>> {
@@ -348,7 +356,8 @@ impl Inner {
         if headers.len() >= CACHE_ENTRIES_MAX {
             headers.clear();
         }
-        headers.insert(id, (bytes, header.clone()));
+        // A copy: what the engine gave may hold a whole block of its own in memory.
+        headers.insert(id, (Bytes::copy_from_slice(&bytes), header.clone()));
         Ok(header)
     }
 

@@ -17,6 +17,7 @@ use crate::error::{Code, Error, Kind, Result};
 use crate::limits::{JOB_BACK_OFF_MS_INITIAL, JOB_BACK_OFF_MS_MAX, JOB_FAILURES_MAX, JOB_STEP_SIZE_MAX};
 use crate::messages::{JobDefinition, JobLease, JobStateKind, JobStatus};
 use crate::tenant::{Tenant, TenantTransaction};
+use crate::tenant_state::TenantState;
 
 /// A step that took less lets the next one do more.
 const QUICK: Duration = Duration::from_millis(100);
@@ -45,6 +46,8 @@ pub(super) enum Stepped {
     /// There is more to do; the job was given back.
     Released(Box<Job>),
     Ended(Box<Job>),
+    /// The state of its tenant forbids it: the job was given back, and waits for another state.
+    Parked(Box<Job>),
     /// Somebody else has the job.
     Lost,
 }
@@ -224,6 +227,41 @@ impl Stepper<'_> {
                 self.release(&mut status, &mut lease, due_us);
                 change.write(before_us, &status, &lease)?;
                 Ok(Stepped::Released(Box::new(job(&change, status, lease)?)))
+            })
+            .await
+    }
+
+    /// Gives a job back whose step was refused for the state of its tenant. That is no failure: it waits until the state changes. A tenant that is gone for good ends it.
+    pub(super) async fn park(&self, held: &Held, tenant: &Tenant, error: &Error) -> Result<Stepped> {
+        let inner = &self.database.inner;
+        self.runner
+            .run(|transaction| async move {
+                in_background(&*transaction)?;
+                inner.check_writable(&*transaction).await?;
+                let Some((mut status, mut lease)) = self.still_held(held, &*transaction).await? else {
+                    return Ok(Stepped::Lost);
+                };
+                let change =
+                    Change { inner, transaction: &*transaction, id: held.id, definition: &held.definition };
+                if status.is_cancelling {
+                    return end(&change, status, lease, JobStateKind::Cancelled);
+                }
+                let state = match inner.header(&*transaction, tenant.info.id, &tenant.keys).await {
+                    Ok(header) => TenantState::stored(header.state)?,
+                    Err(gone) if gone.code() == Code::TenantNotFound => {
+                        note_failure(&mut status, &gone);
+                        return end(&change, status, lease, JobStateKind::Failed);
+                    }
+                    Err(error) => return Err(error),
+                };
+                status.error = Some(store::stored_failure(error));
+                let before_us = status.due_us;
+                self.release(&mut status, &mut lease, self.now_us());
+                change.write(before_us, &status, &lease)?;
+                if state != TenantState::Active {
+                    change.park(status.due_us)?;
+                }
+                Ok(Stepped::Parked(Box::new(job(&change, status, lease)?)))
             })
             .await
     }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::database::Inner;
 use crate::error::{Code, Error, Result, limit};
+use crate::lifecycle::parked;
 use crate::limits::{JOB_CURSOR_SIZE_BYTES_MAX, JOB_ERROR_SIZE_BYTES_MAX, JOB_RESULT_SIZE_BYTES_MAX};
 use crate::messages::{JobDefinition, JobLease, JobStateKind, JobStatus, StoredFailure, read};
 
@@ -87,6 +88,13 @@ impl Change<'_> {
         let due = keys.job_due(tenant, status.due_us, self.id)?;
         self.transaction.set(&due, self.definition.kind.as_bytes());
         self.write_parts(status, lease)
+    }
+
+    /// Marks the job's place in the queue, so that no worker takes it before the state of its tenant changes.
+    pub(super) fn park(&self, due_us: i64) -> Result<()> {
+        let due = self.inner.keys.job_due(self.definition.tenant, due_us, self.id)?;
+        self.transaction.set(&due, &parked::parked(&self.definition.kind));
+        Ok(())
     }
 
     /// Writes that the job has ended, and takes it out of the queue.

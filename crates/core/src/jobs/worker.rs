@@ -20,6 +20,7 @@ use crate::limits::{
     JOB_FAILURES_MAX, JOB_LEASE_MS_DEFAULT, JOB_STEP_SIZE_MAX, JOB_TURN_STEPS_MAX, JOBS_ENDED_MAX,
 };
 use crate::messages::JobStateKind;
+use crate::tenant_state::is_of_state;
 
 /// How long a worker keeps a job before it looks for the next.
 const TURN: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ pub struct Worker {
     /// The tenant whose job was taken last.
     after: u64,
     held: Option<Held>,
+    /// Why the last step was refused, if that was for the state of the job's tenant.
+    refusal: Option<Error>,
     /// Whether others took the job before that it looked at last.
     collides: bool,
 }
@@ -58,6 +61,8 @@ pub enum Worked {
     Failed(Box<Job>),
     /// The job has ended.
     Ended(Box<Job>),
+    /// Nothing: the state of the job's tenant forbids it. The job waits, without a failure, until that state changes; its error says why.
+    Suspended(Box<Job>),
     /// It found that another worker had the job that it took for its own.
     Lost(JobId),
     /// Nothing: there is no job that it can take now.
@@ -83,7 +88,16 @@ impl Worker {
         // Somewhere, so that workers that begin together do not all take the same job.
         let after = env.randomness.next_u64("jobs: first tenant") % (1 << 32);
         let lease = Duration::from_millis(JOB_LEASE_MS_DEFAULT);
-        Worker { database: database.clone(), kinds, owner, lease, after, held: None, collides: false }
+        Worker {
+            database: database.clone(),
+            kinds,
+            owner,
+            lease,
+            after,
+            held: None,
+            refusal: None,
+            collides: false,
+        }
     }
 
     /// The same worker that keeps a job for `lease` after its last sign of life; at least a millisecond. A step that takes longer may be lost to another worker, and done
@@ -139,7 +153,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// 20100; 20102 for a job of a kind that this worker does not know; as [`run_one_step`](Worker::run_one_step).
+    /// 20100; 20102 for a job of a kind that this worker does not know; 20010, 20013 to 20015 when the state of its tenant forbids it, and the job waits; as [`run_one_step`](Worker::run_one_step).
     pub async fn run_job(&mut self, id: JobId, mut progress: impl FnMut(&Job)) -> Result<Job> {
         loop {
             let job = self.database.job(id).await?;
@@ -156,6 +170,12 @@ impl Worker {
                     while let Some(held) = self.held.take() {
                         match self.step(held, false).await? {
                             Worked::Step(job) | Worked::Failed(job) | Worked::Ended(job) => progress(&job),
+                            Worked::Suspended(job) => {
+                                progress(&job);
+                                if let Some(refusal) = self.refusal.take() {
+                                    return Err(refusal);
+                                }
+                            }
                             Worked::Lost(_) | Worked::Idle { .. } => {}
                         }
                     }
@@ -288,16 +308,28 @@ impl Worker {
             }
             Ok(Stepped::Released(job)) => Worked::Step(job),
             Ok(Stepped::Ended(job)) => Worked::Ended(job),
+            Ok(Stepped::Parked(job)) => Worked::Suspended(job),
             Ok(Stepped::Lost) => Worked::Lost(id),
             // The job can do nothing for it.
             Err(error) if matches!(error.code(), Code::DatabaseReadOnly | Code::DatabaseIncomplete) => {
                 return Err(error);
             }
-            Err(error) => match stepper.fail(&held, &error).await? {
-                Stepped::Ended(job) => Worked::Ended(job),
-                Stepped::Goes(job) | Stepped::Released(job) => Worked::Failed(job),
-                Stepped::Lost => Worked::Lost(id),
-            },
+            Err(error) => {
+                let tenant = held.tenant.as_ref().filter(|_| is_of_state(&error));
+                let noted = match tenant {
+                    Some(tenant) => stepper.park(&held, tenant, &error).await?,
+                    None => stepper.fail(&held, &error).await?,
+                };
+                match noted {
+                    Stepped::Ended(job) => Worked::Ended(job),
+                    Stepped::Goes(job) | Stepped::Released(job) => Worked::Failed(job),
+                    Stepped::Parked(job) => {
+                        self.refusal = Some(error);
+                        Worked::Suspended(job)
+                    }
+                    Stepped::Lost => Worked::Lost(id),
+                }
+            }
         };
         if let Worked::Ended(_) = worked {
             self.tidy().await;

@@ -43,7 +43,7 @@ fn name_of(transaction: &TenantTransaction, range: &KeyRange) -> Result<Option<S
         return Ok(None);
     }
     if *begin == keys.header()? {
-        return Ok(Some("the tenant's header: its schema changed, or it was deleted".to_owned()));
+        return Ok(Some("the tenant's header: its schema or state changed, or it was deleted".to_owned()));
     }
     for record_type in &transaction.schema().definition.types {
         if let Some(rest) = begin.strip_prefix(&keys.records(record_type.id)?[..]) {

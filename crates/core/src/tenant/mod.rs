@@ -28,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::expression::ParsedFilters;
 use crate::key_space::TenantKeys;
 use crate::record::{PrimaryKey, Record};
+use crate::tenant_state::Pass;
 use run::start;
 
 pub(crate) use cascade::CascadeStep;
@@ -51,6 +52,7 @@ pub struct Tenant {
     pub(crate) info: Arc<TenantInfo>,
     pub(crate) keys: TenantKeys,
     pub(crate) filters: Arc<ParsedFilters>,
+    pub(crate) pass: Pass,
 }
 
 impl fmt::Debug for Tenant {
@@ -60,24 +62,13 @@ impl fmt::Debug for Tenant {
 }
 
 impl Database {
-    /// Creates a tenant with a schema.
-    ///
-    /// # Errors
-    ///
-    /// 20012 for a name that cannot be one, 20011 when it exists, 20020 when the schema does not.
-    pub async fn create_tenant(&self, name: &str, schema: &str) -> Result<Tenant> {
-        let info = self.add_tenant(name, schema).await?;
-        Tenant::new(self.clone(), info)
-    }
-
-    /// The tenant of a name.
+    /// The tenant of a name, in whatever state: two keys are read, however many tenants there are.
     ///
     /// # Errors
     ///
     /// 20010.
     pub async fn tenant(&self, name: &str) -> Result<Tenant> {
-        let info = self.find_tenant(name).await?;
-        Tenant::new(self.clone(), info)
+        Tenant::new(self.clone(), self.describe_tenant(name).await?)
     }
 
     /// The tenant of an id, as `transaction` sees it; 20010 when it has been deleted.
@@ -88,9 +79,15 @@ impl Database {
 }
 
 impl Tenant {
-    fn new(database: Database, info: TenantInfo) -> Result<Tenant> {
+    pub(crate) fn new(database: Database, info: TenantInfo) -> Result<Tenant> {
         let keys = database.inner.keys.tenant_keys(info.id)?;
-        Ok(Tenant { database, info: Arc::new(info), keys, filters: Arc::default() })
+        Ok(Tenant { database, info: Arc::new(info), keys, filters: Arc::default(), pass: Pass::Ordinary })
+    }
+
+    /// The same tenant for somebody who is let through in other states.
+    pub(crate) fn with_pass(mut self, pass: Pass) -> Tenant {
+        self.pass = pass;
+        self
     }
 
     /// The database that it belongs to.
@@ -98,18 +95,19 @@ impl Tenant {
         &self.database
     }
 
-    /// What the catalog says of it.
+    /// What the catalog said of it when this handle was made.
     pub fn info(&self) -> &TenantInfo {
         &self.info
     }
 
-    /// The schema that its records follow.
+    /// The schema that its records follow; also while the tenant is suspended.
     ///
     /// # Errors
     ///
     /// 20010 when the tenant has been deleted.
     pub async fn schema(&self) -> Result<Arc<Schema>> {
-        self.read(|transaction| async move { Ok(transaction.schema().clone()) }).await
+        let tenant = self.clone().with_pass(Pass::Operator);
+        tenant.read(|transaction| async move { Ok(transaction.schema().clone()) }).await
     }
 
     /// Runs `body` in a transaction and commits it, again and again until it has taken effect exactly once.
@@ -118,8 +116,8 @@ impl Tenant {
     ///
     /// # Errors
     ///
-    /// What `body` returned, unless it wraps an engine error that asks for a retry; 20010 when the tenant has been deleted; the engine's own, and those of
-    /// [`Runner::run`](tenantry_kv::runner::Runner::run).
+    /// What `body` returned, unless it wraps an engine error that asks for a retry; 20010 when the tenant has been deleted, 20013 to 20015 when its state forbids it; the engine's own,
+    /// and those of [`Runner::run`](tenantry_kv::runner::Runner::run).
     pub async fn run<T, E, F, Fut>(&self, body: F) -> Result<T, E>
     where
         F: FnMut(TenantTransaction) -> Fut,

@@ -20,6 +20,7 @@ use crate::limits::{CHANGES_MAX, WRITE_SIZE_BYTES_MAX};
 use crate::messages::{Change, TenantHeader};
 use crate::record::frame;
 use crate::schema::RecordType;
+use crate::tenant_state::{check_begin, check_commit};
 
 /// A transaction on one tenant: it cannot name, read, watch or conflict with a key outside it. Cheap to clone; clones are the same transaction.
 #[derive(Clone)]
@@ -123,7 +124,15 @@ impl TenantTransaction {
         let inner = &tenant.database.inner;
         // All that is to be read goes out together.
         let database_state = commits.then(|| inner.begin_state(&*transaction)).transpose()?;
-        let (header, check) = inner.likely_header(&*transaction, tenant.info.id, &tenant.keys).await?;
+        let id = tenant.info.id;
+        let (header, mut check) = inner.likely_header(&*transaction, id, &tenant.keys).await?;
+        if let Err(refusal) = check_begin(&header, id, tenant.pass) {
+            // Who is refused is refused by the header that the tenant has.
+            if let Some(check) = check.take() {
+                inner.check_header(id, check).await?;
+            }
+            return Err(refusal);
+        }
         let under_way = Arc::new(Mutex::new(UnderWay { header: check, database_state }));
         let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
         let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
@@ -332,6 +341,7 @@ impl TenantTransaction {
             let pending = std::mem::take(&mut state.pending);
             (pending, std::mem::take(&mut state.stamped_keys), std::mem::take(&mut state.changes))
         };
+        check_commit(&self.header, self.tenant.info.id, self.tenant.pass)?;
         let database_state = self.under_way().database_state.take();
         match database_state {
             Some(reading) => check_state(reading.await?)?,
