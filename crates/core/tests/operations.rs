@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::{item, note, tenant};
 use pollster::block_on;
 use serde_json::{Value as Json, json};
-use tenantry_core::{Code, Condition, Error, PrimaryKey, Query, Record, Result, Tenant, Value, parse_json};
+use tenantry_core::{
+    Code, Condition, Error, Filter, PrimaryKey, Query, Record, Result, Tenant, Value, field, parse_json,
+};
 
 fn key(number: i64) -> PrimaryKey {
     PrimaryKey { values: vec!["eu".into(), number.into()] }
@@ -262,6 +264,8 @@ fn conditions_hold_for_puts_and_deletes() {
     block_on(tenant.insert("item", &item("eu", 1, "a").with("rating", 5.0))).unwrap();
     let version = get(&tenant, 1).unwrap().version().unwrap();
     block_on(tenant.put("item", &item("eu", 1, "a").with("rating", 5.0))).unwrap();
+    let built = Filter::from(field("rating").ge(5.0).and(field("title").eq("a")));
+    let (unmet, unknown) = (Filter::from(field("rating").gt(5.0)), Filter::from(field("speed").gt(1)));
     let cases = [
         (1, Condition::Always, None),
         (1, Condition::Exists, None),
@@ -270,6 +274,10 @@ fn conditions_hold_for_puts_and_deletes() {
         (1, Condition::Matches("rating >= 5.0 && title == \"a\""), None),
         (1, Condition::Matches("rating > 5.0"), Some(Code::ConditionFailed)),
         (1, Condition::Matches("code == null"), None),
+        (1, Condition::Holds(&built), None),
+        (1, Condition::Holds(&unmet), Some(Code::ConditionFailed)),
+        (1, Condition::Holds(&unknown), Some(Code::FieldNotFound)),
+        (2, Condition::Holds(&built), Some(Code::RecordNotFound)),
         (1, Condition::Matches("rating >"), Some(Code::ExpressionInvalid)),
         (1, Condition::Matches("speed > 1"), Some(Code::FieldNotFound)),
         (1, Condition::Matches("title"), Some(Code::ExpressionInvalid)),
@@ -297,6 +305,8 @@ fn conditions_hold_for_puts_and_deletes() {
         let expected = expected.unwrap_or(Code::TenantExists);
         assert_eq!((code(put), code(delete)), (expected, expected), "{number} {condition:?}");
     }
+    let job = tenantry_core::jobs::DeleteWhere::parameters("item", field("rating").lt(5.0));
+    assert_eq!(job, json!({ "type": "item", "where": "rating < 5.0" }));
     let now = get(&tenant, 1).unwrap().version().unwrap();
     assert!(block_on(tenant.delete_if("item", &key(1), Condition::HasVersion(now))).unwrap());
     assert!(!block_on(tenant.delete_if("item", &key(1), Condition::Always)).unwrap());

@@ -7,7 +7,8 @@ use common::{database, item, tenant};
 use pollster::block_on;
 use proptest::prelude::*;
 use tenantry_core::{
-    Code, Expression, Order, Query, Record, Result, SchemaDefinition, Tenant, Value, field, parameter,
+    Aggregation, Code, Expression, Measure, Order, Query, Record, Result, SchemaDefinition, Tenant, Value,
+    field, parameter,
 };
 
 fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
@@ -457,4 +458,30 @@ fn lists_and_structs_can_be_asked_about() {
     assert_eq!(count("[1, 7].exists(one, one == number)"), 1);
     assert_eq!(count("number in [1, 2, 3]"), 2);
     assert_eq!(count("number * 10 - 5 == 15"), 1);
+}
+
+#[test]
+fn an_aggregate_takes_what_a_query_takes_as_its_filter() {
+    let tenant = tenant();
+    for (number, rating) in [(1, 3.0), (2, 5.0), (3, 8.0)] {
+        block_on(tenant.insert("item", &item("eu", number, "t").with("rating", rating))).unwrap();
+    }
+    let count = |aggregation: Aggregation| {
+        let groups = block_on(tenant.aggregate(&aggregation.measure(Measure::Count)))?;
+        Ok::<_, tenantry_core::Error>(groups.groups[0].measures[0].clone())
+    };
+    let items = || Aggregation::of("item");
+    let two = Some(Value::Int(2));
+    assert_eq!(count(items().filter("rating >= 5.0")).unwrap(), two);
+    assert_eq!(count(items().filter(field("rating").ge(5.0))).unwrap(), two);
+    assert_eq!(count(items().filter("rating >= param.least").parameter("least", 5.0)).unwrap(), two);
+    assert_eq!(
+        count(items().filter(field("rating").ge(parameter("least"))).parameter("least", 5.0)).unwrap(),
+        two
+    );
+    let code = |aggregation: Aggregation| count(aggregation).unwrap_err().code();
+    assert_eq!(code(items().filter("rating >= param.least")), Code::ParameterInvalid);
+    assert_eq!(code(items().parameter("least", 5.0)), Code::ParameterInvalid);
+    assert_eq!(code(items().filter(field("speed").ge(5.0))), Code::FieldNotFound);
+    assert_eq!(code(items().filter(field("rating").ge("good"))), Code::ExpressionInvalid);
 }

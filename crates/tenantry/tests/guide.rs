@@ -132,7 +132,7 @@ async fn program() -> tenantry::Result<()> {
     users.insert(&ann).await?;
     users.insert(&bob).await?;
     assert_eq!(users.get(&ann.id).await?, Some(ann));
-    assert_eq!((users.count(None).await?, bell.records::<User>().count(None).await?), (2, 0));
+    assert_eq!((users.count().await?, bell.records::<User>().count().await?), (2, 0));
     // guide: end
 
     // guide: begin
@@ -272,7 +272,7 @@ async fn program() -> tenantry::Result<()> {
     assert_eq!(comments.get(&id).await?.unwrap().author, None);
 
     accounts.delete("design").await?;
-    assert_eq!((users.count(None).await?, tasks.count(None).await?, comments.count(None).await?), (0, 0, 0));
+    assert_eq!((users.count().await?, tasks.count().await?, comments.count().await?), (0, 0, 0));
     // guide: end
 
     // guide: begin

@@ -323,7 +323,7 @@ fn check_aggregates(plain: &Tenant, indexed: &Tenant) -> Checked<BTreeSet<String
             for measures in measures() {
                 let mut aggregation = Aggregation::of("task");
                 aggregation.group_by = group.iter().map(|text| (*text).to_owned()).collect();
-                aggregation.filter = filter.map(str::to_owned);
+                aggregation.filter = filter.map(Into::into);
                 aggregation.measures = measures;
                 let run = |tenant: &Tenant| block_on(tenant.aggregate(&aggregation)).unwrap();
                 let (expected, found) = (run(plain), run(indexed));

@@ -1,7 +1,7 @@
 //! `tenantry aggregate`: counts, sums and extremes of a tenant's records, by groups.
 
 use serde_json::{Map, Value as Json, json};
-use tenantry::{Aggregation, Measure, Value};
+use tenantry::{Aggregation, Filter, Measure, Value};
 
 use super::{Target, open_existing};
 use crate::arguments::AggregateArguments;
@@ -9,7 +9,7 @@ use crate::output::{Exit, Failure, Outcome, Printer, count};
 
 pub(crate) async fn run(arguments: AggregateArguments, target: &Target, printer: Printer) -> Outcome {
     let mut aggregation = Aggregation::of(&arguments.record_type);
-    aggregation.filter = arguments.filter;
+    aggregation.filter = arguments.filter.map(Filter::from);
     aggregation.group_by = arguments.group_by;
     aggregation.measures = arguments.measures.iter().map(|text| measure(text)).collect::<Outcome<_>>()?;
     let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;

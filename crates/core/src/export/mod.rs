@@ -188,7 +188,12 @@ impl Part {
         }
         Ok(Part {
             record_type: record_type.clone(),
-            filter: query::compile(&ParsedFilters::default(), query, record_type)?,
+            filter: query::compile(
+                &ParsedFilters::default(),
+                query.filter.as_ref(),
+                &query.parameters,
+                record_type,
+            )?,
             selected: query.selected.clone(),
         })
     }

@@ -11,10 +11,11 @@ use rust_decimal::Decimal;
 use tenantry_kv::RangeRequest;
 use tenantry_kv::tuple::{self, Element};
 
+use super::compile;
 use super::cursor::{Cursor, Taken};
 use super::plan::{self, Request};
 use crate::error::{Code, Error, Result, limit, shown};
-use crate::expression::{Expression, Node, order};
+use crate::expression::{Expression, Filter, Node, ParsedFilters, order};
 use crate::index_form;
 use crate::key_space::behind;
 use crate::limits::{GROUPS_MAX, ORDER_COLUMNS_MAX, SORTED_MAX};
@@ -30,13 +31,15 @@ use crate::value::{FieldType, Name, Value};
 /// let by_genre = Aggregation::of("film").group_by("genre").measure(Measure::Count).measure(Measure::average("rating"));
 /// assert_eq!(by_genre.measures.len(), 2);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Aggregation {
     /// The record type.
     pub record_type: String,
-    /// The condition, in CEL.
-    pub filter: Option<String>,
+    /// The condition, in CEL or built: see [`Expression`] and [`Term`](crate::Term).
+    pub filter: Option<Filter>,
+    /// What `param.NAME` stands for in the condition.
+    pub parameters: BTreeMap<String, Value>,
     /// The fields or expressions whose values tell groups apart; none for one group of all records.
     pub group_by: Vec<String>,
     /// What is computed for each group.
@@ -104,13 +107,26 @@ impl Aggregation {
     /// Over all records of a type.
     pub fn of(record_type: impl Into<String>) -> Aggregation {
         let record_type = record_type.into();
-        Aggregation { record_type, filter: None, group_by: Vec::new(), measures: Vec::new() }
+        Aggregation {
+            record_type,
+            filter: None,
+            parameters: BTreeMap::new(),
+            group_by: Vec::new(),
+            measures: Vec::new(),
+        }
     }
 
     /// The same, over the records for which a condition holds.
     #[must_use]
-    pub fn filter(mut self, filter: impl Into<String>) -> Aggregation {
+    pub fn filter(mut self, filter: impl Into<Filter>) -> Aggregation {
         self.filter = Some(filter.into());
+        self
+    }
+
+    /// The same, with a value for `param.NAME` in the condition, as [`Query::parameter`](super::Query::parameter).
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Aggregation {
+        self.parameters.insert(name.into(), value.into());
         self
     }
 
@@ -192,10 +208,11 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// 20023, 20024, 20040, 20041 for what does not fit the schema; 20042 for a measure that its type does not have, or whose result no value holds; 20043
+    /// 20023, 20024, 20040, 20041, 20044 for what does not fit the schema; 20042 for a measure that its type does not have, or whose result no value holds; 20043
     /// when more than 100,000 records would have to be looked at; 20060 for more than 10,000 groups; the engine's own.
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Groups> {
-        let asked = read(aggregation, self.record_type(&aggregation.record_type)?)?;
+        let record_type = self.record_type(&aggregation.record_type)?;
+        let asked = read(&self.tenant().filters, aggregation, record_type)?;
         match answers(&asked) {
             Some(answers) => self.read_indexes(&asked, &answers).await,
             None => self.read_records(&asked).await,
@@ -359,7 +376,11 @@ fn check_groups(groups: usize) -> Result<()> {
     }
 }
 
-fn read<'a>(aggregation: &'a Aggregation, record_type: &'a RecordType) -> Result<Asked<'a>> {
+fn read<'a>(
+    parsed: &ParsedFilters,
+    aggregation: &'a Aggregation,
+    record_type: &'a RecordType,
+) -> Result<Asked<'a>> {
     if aggregation.group_by.len() > ORDER_COLUMNS_MAX {
         return Err(limit("the columns of a group", aggregation.group_by.len(), ORDER_COLUMNS_MAX));
     }
@@ -384,7 +405,7 @@ fn read<'a>(aggregation: &'a Aggregation, record_type: &'a RecordType) -> Result
     };
     Ok(Asked {
         record_type,
-        filter: aggregation.filter.as_deref().map(|text| Expression::parse(text, record_type)).transpose()?,
+        filter: compile(parsed, aggregation.filter.as_ref(), &aggregation.parameters, record_type)?,
         group: aggregation
             .group_by
             .iter()

@@ -251,7 +251,7 @@ impl TenantTransaction {
         }
         check_bounds(query)?;
         let record_type = self.record_type(&query.record_type)?;
-        let filter = compile(&self.tenant().filters, query, record_type)?;
+        let filter = compile(&self.tenant().filters, query.filter.as_ref(), &query.parameters, record_type)?;
         let request = Request {
             record_type,
             filter: filter.as_ref(),
@@ -291,15 +291,16 @@ impl TenantTransaction {
     }
 }
 
-/// The condition of a query.
+/// The condition of a query or an aggregate.
 pub(crate) fn compile(
     parsed: &ParsedFilters,
-    query: &Query,
+    filter: Option<&Filter>,
+    parameters: &BTreeMap<String, Value>,
     record_type: &RecordType,
 ) -> Result<Option<Expression>> {
-    match (&query.filter, query.parameters.keys().next()) {
+    match (filter, parameters.keys().next()) {
         (Some(filter), _) => {
-            filter.compile(parsed, &record_type.name, &record_type.fields, &query.parameters).map(Some)
+            filter.compile(parsed, &record_type.name, &record_type.fields, parameters).map(Some)
         }
         (None, Some(name)) => {
             let detail = format!("the query has the parameter {} and no condition", shown(name));

@@ -1,6 +1,7 @@
 //! Records in a transaction.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tenantry_kv::Isolation;
@@ -11,7 +12,7 @@ use super::references::Look;
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::defaults;
 use crate::error::{Code, Error, Result, shown};
-use crate::expression::Expression;
+use crate::expression::{Expression, Filter};
 use crate::key_form;
 use crate::limits::RECORD_PART_SIZE_BYTES;
 use crate::messages::{Before, Change, RecordChange};
@@ -28,7 +29,7 @@ fn split(payload: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// What has to be so for a record to be written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Condition<'a> {
     /// Nothing: it is created or replaced.
@@ -42,6 +43,8 @@ pub enum Condition<'a> {
     HasVersion(RecordVersion),
     /// The record is there and this expression (CEL, see [`Expression`]) holds for it as it is.
     Matches(&'a str),
+    /// As `Matches`, of a condition that was built: see [`Term`](crate::Term).
+    Holds(&'a Filter),
 }
 
 impl RecordKeys {
@@ -314,7 +317,7 @@ impl TenantTransaction {
     }
 
     /// The old record where the write needs it, once the condition holds.
-    async fn check_condition(
+    pub(super) async fn check_condition(
         &self,
         record_type: &RecordType,
         key: &PrimaryKey,
@@ -324,6 +327,12 @@ impl TenantTransaction {
         let name = || format!("{} {key}", shown(&record_type.name));
         let expression = match condition {
             Condition::Matches(text) => Some(Expression::parse(text, record_type)?),
+            Condition::Holds(filter) => Some(filter.compile(
+                &self.tenant.filters,
+                &record_type.name,
+                &record_type.fields,
+                &BTreeMap::new(),
+            )?),
             _ => None,
         };
         if condition == Condition::IsAbsent {
@@ -348,8 +357,13 @@ impl TenantTransaction {
                 let found = old.record.version.map(|version| version.to_string()).unwrap_or_default();
                 failed(format!("has the version {found}, not {version}: read it again"))
             }
-            Condition::Matches(text) if !expression.is_some_and(|it| it.holds(&old.record.values)) => {
-                failed(format!("is not as {} asks for: read it again", shown(text)))
+            _ if expression.is_some_and(|it| !it.holds(&old.record.values)) => {
+                let text = match condition {
+                    Condition::Matches(text) => text.to_owned(),
+                    Condition::Holds(filter) => filter.to_string(),
+                    _ => String::new(),
+                };
+                failed(format!("is not as {} asks for: read it again", shown(&text)))
             }
             _ => Ok(Some(old)),
         }

@@ -7,6 +7,7 @@ use futures_util::{Stream, StreamExt};
 use super::on::Reads;
 use super::{Records, TypedPage, Versioned, check_query, check_type};
 use crate::error::Result;
+use crate::expression::Filter;
 use crate::query::{Aggregation, Groups, Measure, Query};
 use crate::tenant::Tenant;
 use crate::typed::{TypedKey, TypedRecord};
@@ -88,14 +89,26 @@ impl<T: TypedRecord, On: Reads> Records<T, On> {
         self.on.aggregate(aggregation).await
     }
 
-    /// How many records there are; with a condition in CEL, for how many of them it holds.
+    /// How many records there are.
     ///
     /// # Errors
     ///
     /// As [`aggregate`](Records::aggregate).
-    pub async fn count(&self, filter: Option<&str>) -> Result<u64> {
-        let mut aggregation = Aggregation::all::<T>().measure(Measure::Count);
-        aggregation.filter = filter.map(str::to_owned);
+    pub async fn count(&self) -> Result<u64> {
+        self.counted(Aggregation::all::<T>()).await
+    }
+
+    /// For how many records a condition holds, in CEL or built.
+    ///
+    /// # Errors
+    ///
+    /// As [`aggregate`](Records::aggregate).
+    pub async fn count_where(&self, filter: impl Into<Filter>) -> Result<u64> {
+        self.counted(Aggregation::all::<T>().filter(filter)).await
+    }
+
+    async fn counted(&self, aggregation: Aggregation) -> Result<u64> {
+        let aggregation = aggregation.measure(Measure::Count);
         let groups = self.on.aggregate(&aggregation).await?;
         let counted = groups.groups.first().and_then(|group| group.measures.first().cloned().flatten());
         Ok(match counted {

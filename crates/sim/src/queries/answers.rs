@@ -126,7 +126,7 @@ fn aggregates(world: &mut World, index: &IndexShape) -> Checked<bool> {
     };
     if !index.condition.is_empty() {
         let parts: Vec<String> = index.condition.iter().map(super::condition::Condition::text).collect();
-        aggregation.filter = Some(parts.join(" && "));
+        aggregation.filter = Some(parts.join(" && ").into());
     }
     let (plain, all) = (world.plain.clone(), world.all.clone());
     let wanted = world.complete(plain.aggregate(&aggregation));

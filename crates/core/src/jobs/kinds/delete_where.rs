@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::type_of;
 use crate::error::{Code, Error, Result};
+use crate::expression::Filter;
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
 use crate::limits::PAGE_ROWS_MAX;
 use crate::query::Query;
@@ -13,9 +14,9 @@ use crate::query::Query;
 pub struct DeleteWhere;
 
 impl DeleteWhere {
-    /// Deletes the records of a type for which a filter (CEL) holds; "true" for all.
-    pub fn parameters(record_type: &str, filter: &str) -> Json {
-        json!({ "type": record_type, "where": filter })
+    /// Deletes the records of a type for which a condition holds, in CEL or built; "true" for all.
+    pub fn parameters(record_type: &str, filter: impl Into<Filter>) -> Json {
+        json!({ "type": record_type, "where": filter.into().to_string() })
     }
 }
 
