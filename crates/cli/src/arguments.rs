@@ -385,7 +385,7 @@ pub(crate) struct PutArguments {
     #[arg(long, conflicts_with_all = ["if_version", "if_matches", "merge"])]
     pub(crate) replace_only: bool,
     /// Change the fields that are given and leave the others (JSON merge patch): null takes a field out
-    #[arg(long, conflicts_with_all = ["if_version", "if_matches"])]
+    #[arg(long)]
     pub(crate) merge: bool,
     #[command(flatten)]
     pub(crate) condition: ConditionArguments,

@@ -146,8 +146,9 @@ impl Printer {
         for row in rows {
             table.add_row(row.iter().map(|cell| visible(cell)));
         }
-        // Without padding at the ends of lines.
-        let lines: Vec<String> = table.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        // Without the padding of the first column and at the ends of lines. A blank first cell is no padding.
+        let line = |line: &str| line.strip_prefix(' ').unwrap_or(line).trim_end().to_owned();
+        let lines: Vec<String> = table.to_string().lines().map(line).collect();
         lines.join("\n")
     }
 

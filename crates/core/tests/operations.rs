@@ -302,8 +302,25 @@ fn conditions_hold_for_puts_and_deletes() {
                 assert_eq!(found, number == 1);
             }))
         }));
+        let update: Result<()> = block_on(tenant.run(|transaction| async move {
+            let change = |record: &mut Record| {
+                record.set("title", "b");
+                Ok(())
+            };
+            abandoned(transaction.update_if("item", &key(number), condition, change).await.map(|_| ()))
+        }));
+        let patch = &json!({ "title": "b" });
+        let patched: Result<()> = block_on(tenant.run(|transaction| async move {
+            abandoned(transaction.merge_patch_if("item", &key(number), patch, condition).await.map(|_| ()))
+        }));
+        // There is nothing to change where there must be nothing.
+        let of_change = match expected {
+            None if number == 2 => Code::RecordNotFound,
+            other => other.unwrap_or(Code::TenantExists),
+        };
         let expected = expected.unwrap_or(Code::TenantExists);
         assert_eq!((code(put), code(delete)), (expected, expected), "{number} {condition:?}");
+        assert_eq!((code(update), code(patched)), (of_change, of_change), "{number} {condition:?}");
     }
     let job = tenantry_core::jobs::DeleteWhere::parameters("item", field("rating").lt(5.0));
     assert_eq!(job, json!({ "type": "item", "where": "rating < 5.0" }));

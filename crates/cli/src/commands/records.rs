@@ -70,7 +70,7 @@ pub(crate) async fn put(arguments: PutArguments, target: &Target, printer: Print
     let key = match arguments.merge {
         true => {
             let key = key_of_patch(&json, record_type)?;
-            tenant.merge_patch(name, &key, &json).await?;
+            tenant.merge_patch_if(name, &key, &json, condition(&arguments.condition)?).await?;
             key
         }
         false => {

@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use serde_json::Value as Json;
-use tenantry_kv::{Isolation, KvFuture};
+use tenantry_kv::KvFuture;
 
 use super::Tenant;
 use super::records::Condition;
@@ -57,9 +57,24 @@ impl TenantTransaction {
         key: &PrimaryKey,
         change: impl FnOnce(&mut Record) -> Result<()>,
     ) -> Result<Record> {
+        self.update_if(record_type, key, Condition::Exists, change).await
+    }
+
+    /// As [`update`](TenantTransaction::update), if a condition holds.
+    ///
+    /// # Errors
+    ///
+    /// 20030, 20035, 20040, 20041 for the condition; as [`update`](TenantTransaction::update) otherwise.
+    pub async fn update_if(
+        &self,
+        record_type: &str,
+        key: &PrimaryKey,
+        condition: Condition<'_>,
+        change: impl FnOnce(&mut Record) -> Result<()>,
+    ) -> Result<Record> {
         let record_type = self.record_type(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        let Some(old) = self.load(record_type, &keys, Isolation::Serializable).await? else {
+        let Some(old) = self.check_condition(record_type, key, &keys, condition).await? else {
             return Err(Error::new(Code::RecordNotFound, format!("{} {key}", shown(&record_type.name))));
         };
         let mut record = old.record.clone();
@@ -89,8 +104,24 @@ impl TenantTransaction {
     /// 20032 and 20037 for a patch that is no object or after which the record does not fit its type, such as without a required field; as
     /// [`update`](TenantTransaction::update) otherwise.
     pub async fn merge_patch(&self, record_type: &str, key: &PrimaryKey, patch: &Json) -> Result<Record> {
+        self.merge_patch_if(record_type, key, patch, Condition::Exists).await
+    }
+
+    /// As [`merge_patch`](TenantTransaction::merge_patch), if a condition holds.
+    ///
+    /// # Errors
+    ///
+    /// As [`update_if`](TenantTransaction::update_if) and [`merge_patch`](TenantTransaction::merge_patch).
+    pub async fn merge_patch_if(
+        &self,
+        record_type: &str,
+        key: &PrimaryKey,
+        patch: &Json,
+        condition: Condition<'_>,
+    ) -> Result<Record> {
         let fields = &self.record_type(record_type)?.fields;
-        self.update(record_type, key, |record| merge_patch::apply(&mut record.values, fields, patch)).await
+        let change = |record: &mut Record| merge_patch::apply(&mut record.values, fields, patch);
+        self.update_if(record_type, key, condition, change).await
     }
 
     /// The records of some keys, in their order; `None` where there is none. All reads are issued together: one round trip, and a second one if there are
@@ -186,13 +217,28 @@ impl Tenant {
         key: &PrimaryKey,
         change: impl FnMut(&mut Record) -> Result<()>,
     ) -> Result<Record> {
+        self.update_if(record_type, key, Condition::Exists, change).await
+    }
+
+    /// As [`TenantTransaction::update_if`], in a transaction of its own. `change` is called once for each attempt.
+    ///
+    /// # Errors
+    ///
+    /// Its own; as [`run`](Tenant::run).
+    pub async fn update_if(
+        &self,
+        record_type: &str,
+        key: &PrimaryKey,
+        condition: Condition<'_>,
+        change: impl FnMut(&mut Record) -> Result<()>,
+    ) -> Result<Record> {
         let change = &Mutex::new(change);
         self.run(|transaction| async move {
             let change = |record: &mut Record| {
                 let mut change = change.lock().unwrap_or_else(PoisonError::into_inner);
                 change(record)
             };
-            transaction.update(record_type, key, change).await
+            transaction.update_if(record_type, key, condition, change).await
         })
         .await
     }
@@ -203,7 +249,25 @@ impl Tenant {
     ///
     /// Its own; as [`run`](Tenant::run).
     pub async fn merge_patch(&self, record_type: &str, key: &PrimaryKey, patch: &Json) -> Result<Record> {
-        self.run(|transaction| async move { transaction.merge_patch(record_type, key, patch).await }).await
+        self.merge_patch_if(record_type, key, patch, Condition::Exists).await
+    }
+
+    /// As [`TenantTransaction::merge_patch_if`], in a transaction of its own.
+    ///
+    /// # Errors
+    ///
+    /// Its own; as [`run`](Tenant::run).
+    pub async fn merge_patch_if(
+        &self,
+        record_type: &str,
+        key: &PrimaryKey,
+        patch: &Json,
+        condition: Condition<'_>,
+    ) -> Result<Record> {
+        self.run(
+            |transaction| async move { transaction.merge_patch_if(record_type, key, patch, condition).await },
+        )
+        .await
     }
 
     /// As [`TenantTransaction::get_many`], in a transaction of its own: all records are those of one moment.

@@ -51,13 +51,20 @@ pub trait Reads {
 pub trait Writes: Reads {
     async fn insert_new(&self, record_type: &str, record: &Record) -> Result<()>;
     async fn put_if(&self, record_type: &str, record: &Record, condition: Condition<'_>) -> Result<()>;
-    async fn update(
+    async fn update_if(
         &self,
         record_type: &str,
         key: &PrimaryKey,
+        condition: Condition<'_>,
         change: impl FnMut(&mut Record) -> Result<()>,
     ) -> Result<Record>;
-    async fn merge_patch(&self, record_type: &str, key: &PrimaryKey, patch: &Json) -> Result<Record>;
+    async fn merge_patch_if(
+        &self,
+        record_type: &str,
+        key: &PrimaryKey,
+        patch: &Json,
+        condition: Condition<'_>,
+    ) -> Result<Record>;
     async fn delete_if(&self, record_type: &str, key: &PrimaryKey, condition: Condition<'_>) -> Result<bool>;
     async fn delete_where(&self, query: &Query) -> Result<DeletedPage>;
 }
@@ -141,17 +148,24 @@ macro_rules! writes {
                 <$on>::put_if(self, record_type, record, condition).await
             }
 
-            async fn update(
+            async fn update_if(
                 &self,
                 record_type: &str,
                 key: &PrimaryKey,
+                condition: Condition<'_>,
                 change: impl FnMut(&mut Record) -> Result<()>,
             ) -> Result<Record> {
-                <$on>::update(self, record_type, key, change).await
+                <$on>::update_if(self, record_type, key, condition, change).await
             }
 
-            async fn merge_patch(&self, record_type: &str, key: &PrimaryKey, patch: &Json) -> Result<Record> {
-                <$on>::merge_patch(self, record_type, key, patch).await
+            async fn merge_patch_if(
+                &self,
+                record_type: &str,
+                key: &PrimaryKey,
+                patch: &Json,
+                condition: Condition<'_>,
+            ) -> Result<Record> {
+                <$on>::merge_patch_if(self, record_type, key, patch, condition).await
             }
 
             async fn delete_if(

@@ -69,6 +69,23 @@ impl<T: TypedRecord, On: Writes> Records<T, On> {
     pub async fn update<K: TypedKey + ?Sized>(
         &self,
         key: &K,
+        change: impl FnMut(&mut T) -> Result<()>,
+    ) -> Result<T>
+    where
+        T::Key: Borrow<K>,
+    {
+        self.update_if(key, Condition::Exists, change).await
+    }
+
+    /// As [`update`](Records::update), if a condition holds.
+    ///
+    /// # Errors
+    ///
+    /// 20029; as [`TenantTransaction::update_if`](crate::TenantTransaction::update_if).
+    pub async fn update_if<K: TypedKey + ?Sized>(
+        &self,
+        key: &K,
+        condition: Condition<'_>,
         mut change: impl FnMut(&mut T) -> Result<()>,
     ) -> Result<T>
     where
@@ -79,7 +96,7 @@ impl<T: TypedRecord, On: Writes> Records<T, On> {
             change(&mut typed)?;
             typed.put_into(record)
         };
-        T::from_record(self.on.update(T::NAME, &key.to_primary_key()?, change).await?)
+        T::from_record(self.on.update_if(T::NAME, &key.to_primary_key()?, condition, change).await?)
     }
 
     /// Changes a record by a merge patch (RFC 7396), and returns it as it was written.
@@ -91,7 +108,24 @@ impl<T: TypedRecord, On: Writes> Records<T, On> {
     where
         T::Key: Borrow<K>,
     {
-        T::from_record(self.on.merge_patch(T::NAME, &key.to_primary_key()?, patch).await?)
+        self.merge_patch_if(key, patch, Condition::Exists).await
+    }
+
+    /// As [`merge_patch`](Records::merge_patch), if a condition holds.
+    ///
+    /// # Errors
+    ///
+    /// 20029; as [`TenantTransaction::merge_patch_if`](crate::TenantTransaction::merge_patch_if).
+    pub async fn merge_patch_if<K: TypedKey + ?Sized>(
+        &self,
+        key: &K,
+        patch: &Json,
+        condition: Condition<'_>,
+    ) -> Result<T>
+    where
+        T::Key: Borrow<K>,
+    {
+        T::from_record(self.on.merge_patch_if(T::NAME, &key.to_primary_key()?, patch, condition).await?)
     }
 
     /// Deletes the record of a key; false when there was none.
