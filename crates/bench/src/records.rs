@@ -64,7 +64,7 @@ pub(crate) fn measure(arguments: &Arguments, results: &mut Results) -> Outcome<(
         );
         let window = Duration::from_secs(arguments.seconds) / 6;
         // The same bytes, read bare: the keys under which the records lie, in the same order.
-        let engine = database.engine();
+        let engine = tenantry_core::engine_access::engine(&database);
         let keys = {
             let transaction = engine.begin()?;
             let mut next = Some(tenantry_kv::RangeRequest::new("", vec![0xfe]));

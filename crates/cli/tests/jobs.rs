@@ -154,8 +154,8 @@ fn indexes_are_checked_and_repaired() {
     assert_eq!(cli.text(&["check", "acme"]), clean);
     // Only an entry of the index has a text in its key.
     let database = tenantry::block_on(tenantry::open(&cli.url())).unwrap();
-    let transaction = database.engine().begin().unwrap();
-    let everything = tenantry::kv::RangeRequest::new(vec![0], vec![0xfe]).limit(10_000);
+    let transaction = tenantry_core::engine_access::engine(&database).begin().unwrap();
+    let everything = tenantry_kv::RangeRequest::new(vec![0], vec![0xfe]).limit(10_000);
     let rows = tenantry::block_on(transaction.get_range(&everything, tenantry::Isolation::Snapshot)).unwrap();
     assert!(!rows.more);
     for row in rows.rows.iter().filter(|row| row.key.windows(8).any(|part| part == b"needle 1")) {

@@ -3,10 +3,9 @@
 use tenantry_kv::RangeRequest;
 use tenantry_kv::tuple::{self, Element};
 
-use crate::error::{Code, Error, Result, limit, shown};
+use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
-use crate::key_space::behind;
-use crate::limits::PAGE_ROWS_MAX;
+use crate::key_space::{behind, clamp};
 use crate::record::{Record, RecordVersion};
 use crate::schema::IndexKind;
 use crate::tenant::{Tenant, TenantReader, TenantTransaction};
@@ -68,9 +67,7 @@ impl TenantTransaction {
         after: Option<RecordVersion>,
         rows_max: usize,
     ) -> Result<Vec<Record>> {
-        if rows_max == 0 || rows_max > PAGE_ROWS_MAX {
-            return Err(limit("the records of a page (at least one)", rows_max, PAGE_ROWS_MAX));
-        }
+        clamp::check_rows("records of a page", rows_max)?;
         let record_type = self.record_type(record_type)?;
         let index = record_type.index(index)?;
         if index.kind != IndexKind::Version || group.len() != index.columns.len() {
@@ -88,8 +85,9 @@ impl TenantTransaction {
             .collect::<Result<_>>()
             .map_err(|error| Error::new(Code::QueryInvalid, error.detail()))?;
         let prefix = behind(&self.tenant().keys.index(index.id)?, &tuple::pack(&elements)?);
+        let range = clamp::index_range(&prefix);
         let begin = match after {
-            None => prefix.clone(),
+            None => range.begin,
             Some(version) => {
                 let stamp =
                     Element::Versionstamp { stamp: Some(version.stamp), user_version: version.ordinal };
@@ -97,7 +95,7 @@ impl TenantTransaction {
             }
         };
         let mut keys = Vec::new();
-        let mut next = Some(RangeRequest::new(begin, behind(&prefix, &[0xff])).limit(rows_max));
+        let mut next = Some(RangeRequest::new(begin, range.end).limit(rows_max));
         while let Some(request) = next {
             let batch = self.engine_range(&request).await?;
             for row in &batch.rows {

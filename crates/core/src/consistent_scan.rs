@@ -124,7 +124,7 @@ impl ConsistentScan {
                 return Ok(FoundPage { changes, chunk_begin: 0, version, next: NextStep::Restart });
             }
             let page = read_after(
-                &**transaction.engine_transaction(),
+                &**transaction.fenced_transaction(),
                 &transaction.tenant().keys,
                 transaction.header().log_buckets,
                 applied,

@@ -252,7 +252,7 @@ mod tests {
         let read = tenant.read(|transaction| async move {
             let header = transaction.header();
             let begin = LogPosition::at_version(0, 0);
-            let engine = transaction.engine_transaction();
+            let engine = transaction.fenced_transaction();
             let page =
                 read_after(&**engine, &transaction.tenant().keys, header.log_buckets, begin, 1_000_000)
                     .await?;

@@ -1,12 +1,18 @@
 //! Where everything lies. The only place that puts key bytes together; `docs/key-layout.md` has them byte by byte.
 
+pub(crate) mod clamp;
+mod fence;
+
+use std::sync::Arc;
+
 use bytes::Bytes;
 use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{KeyRange, Subspace, Versionstamp, key_after};
+use tenantry_kv::{KeyRange, Subspace, TransactionRef};
 use uuid::Uuid;
 
 use crate::error::Result;
+use fence::Fence;
 
 /// The catalog's own tenant.
 pub(crate) const CATALOG_TENANT: u64 = 0;
@@ -168,6 +174,11 @@ pub(crate) struct TenantKeys {
 }
 
 impl TenantKeys {
+    /// An engine's transaction, for what is done in the tenant: it names no other key.
+    pub(crate) fn fenced(&self, transaction: TransactionRef) -> TransactionRef {
+        Arc::new(Fence::new(transaction, self.prefix.clone()))
+    }
+
     /// Every key of the tenant.
     pub(crate) fn everything(&self) -> KeyRange {
         Subspace::new(self.prefix.clone()).keys()
@@ -224,21 +235,9 @@ impl TenantKeys {
         Ok(tuple::pack_with_versionstamp_after(&self.prefix, &elements)?)
     }
 
-    /// 5 0 key: what is kept of a transaction that takes effect once for this key of the caller's.
-    pub(crate) fn idempotency_record(&self, key: &[u8]) -> Result<Bytes> {
-        self.key(&[5.into(), 0.into(), Element::Bytes(Bytes::copy_from_slice(key))])
-    }
-
     /// 5 1 time key: when it may go.
     pub(crate) fn idempotency_expiry(&self, expires_us: i64, key: &[u8]) -> Result<Bytes> {
         self.key(&[5.into(), 1.into(), expires_us.into(), Element::Bytes(Bytes::copy_from_slice(key))])
-    }
-
-    /// 5 1: what may go at a time.
-    pub(crate) fn idempotency_expiries(&self, until_us: i64) -> Result<KeyRange> {
-        let begin = self.key(&[5.into(), 1.into()])?;
-        let end = behind(&self.key(&[5.into(), 1.into(), until_us.into()])?, &[0xff]);
-        Ok(KeyRange::new(begin, end))
     }
 
     /// The time and the caller's key in a key of 5 1.
@@ -259,22 +258,9 @@ impl TenantKeys {
         self.key(&[6.into(), 0.into(), name.into(), i64::from(shard).into()])
     }
 
-    /// 6 0 name: a counter with all its parts.
-    pub(crate) fn counter_parts(&self, name: &str) -> Result<KeyRange> {
-        let begin = self.counter(name)?;
-        let end = behind(&begin, &[0xff]);
-        Ok(KeyRange::new(begin, end))
-    }
-
     /// 4 1 bucket: the entries of one part of the log.
     pub(crate) fn log(&self, bucket: u32) -> Result<Subspace> {
         Ok(Subspace::new(self.key(&[4.into(), 1.into(), bucket.into()])?))
-    }
-
-    /// Where the log goes on behind the transaction of a stamp.
-    pub(crate) fn log_after(&self, bucket: u32, incarnation: u32, stamp: Versionstamp) -> Result<Bytes> {
-        let last_part = Element::Versionstamp { stamp: Some(stamp), user_version: u16::MAX };
-        Ok(key_after(&self.key(&[4.into(), 1.into(), bucket.into(), incarnation.into(), last_part])?))
     }
 
     /// 6 0: every counter.

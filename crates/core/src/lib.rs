@@ -43,6 +43,7 @@ mod copy;
 mod database;
 mod defaults;
 mod delete_where;
+pub mod engine_access;
 mod error;
 mod expiry;
 mod export;

@@ -114,7 +114,7 @@ impl TenantTransaction {
 
     fn ranked_set(&self, index: &Index, group: &[u8]) -> Result<RankedSet<'_>> {
         self.tenant().database.inner.count_index_uses(self.schema(), &[index.id].into());
-        RankedSet::new(self.engine_transaction(), &self.tenant().keys, index.id, group)
+        RankedSet::new(self.fenced_transaction(), &self.tenant().keys, index.id, group)
     }
 }
 

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{RangeRequest, StreamingMode, Subspace, key_after};
+use tenantry_kv::{KeyRange, RangeRequest, StreamingMode, key_after};
 
 use crate::error::{Code, Error, Result};
-use crate::key_space::behind;
+use crate::key_space::clamp;
 use crate::record::RecordVersion;
 use crate::record::frame::{self, Format};
 use crate::tenant::TenantTransaction;
@@ -83,25 +83,20 @@ pub(crate) async fn read_chunk(
     size_bytes_max: usize,
 ) -> Result<Chunk> {
     let prefix = transaction.tenant().keys.records(type_id)?;
-    let everything = Subspace::new(prefix.clone()).tuples();
-    let begin = match after {
-        // Behind the record and its further parts.
-        Some(key) => behind(&behind(&prefix, key), &[0xff]),
-        None => everything.begin,
-    };
+    let KeyRange { begin, end } = clamp::records_range(&prefix, after);
     let mut chunk = Chunk::default();
     let mut open: Option<Open> = None;
     let mut size_bytes = 0;
     // Rows, not records: further parts are rows as well, so the limit begins anew with each batch.
     let from = |begin: Bytes| {
-        let request = RangeRequest::new(begin, everything.end.clone());
+        let request = RangeRequest::new(begin, end.clone());
         request.mode(StreamingMode::Serial).limit(rows_max.saturating_add(1))
     };
     let mut next = Some(from(begin));
     while let Some(request) = next {
         let batch = transaction.engine_range(&request).await?;
         for row in &batch.rows {
-            let relative = row.key.slice(prefix.len()..);
+            let relative = clamp::relative(&prefix, &row.key);
             let is_first = tuple::unpack(&relative)?.last() == Some(&Element::Int(0));
             size_bytes += row.key.len() + if is_first { row.value.len() } else { 0 };
             match &mut open {

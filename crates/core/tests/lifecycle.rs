@@ -20,7 +20,7 @@ fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
 /// A second handle on the same database, as another process has one: it knows nothing of what the first one does.
 fn other(database: &Database) -> Database {
     let env = tenantry_kv::conformance::reference::manual_env();
-    block_on(Database::open(database.engine().clone(), env, "test")).unwrap()
+    block_on(Database::open(tenantry_core::engine_access::engine(database).clone(), env, "test")).unwrap()
 }
 
 fn read(tenant: &Tenant) -> Result<bool> {

@@ -225,10 +225,17 @@ fn a_database_is_opened_again_as_it_was_left() {
     let tenant = block_on(database.create_tenant("acme", "shop")).unwrap();
     block_on(tenant.insert("item", &item("eu", 1, "x"))).unwrap();
     let env = tenantry_kv::conformance::reference::manual_env();
-    let again = block_on(Database::open(database.engine().clone(), env.clone(), "test")).unwrap();
+    let again = block_on(Database::open(
+        tenantry_core::engine_access::engine(&database).clone(),
+        env.clone(),
+        "test",
+    ))
+    .unwrap();
     assert_eq!(again.uuid(), database.uuid());
     assert_eq!(get(&block_on(again.tenant("acme")).unwrap(), "eu", 1), Some(item("eu", 1, "x")));
-    let other = block_on(Database::open(database.engine().clone(), env, "other")).unwrap();
+    let other =
+        block_on(Database::open(tenantry_core::engine_access::engine(&database).clone(), env, "other"))
+            .unwrap();
     assert_ne!(other.uuid(), database.uuid());
     assert_eq!(code(block_on(other.tenant("acme"))), Code::TenantNotFound);
 }

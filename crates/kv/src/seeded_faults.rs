@@ -32,10 +32,26 @@ pub enum Fault {
     TenantPrefixShared,
     TenantIdUsedTwice,
     TokenNotBoundToQuery,
+    RawKeyNotClamped,
+    RawRangeBeginNotClamped,
+    RawRangeEndNotClamped,
+    RawClearRangeNotClamped,
+    StampedKeyNotClamped,
+    WatchKeyNotClamped,
+    RowsNotClamped,
+    CounterRangeNotClamped,
+    IdempotencyKeyNotClamped,
+    IdempotencyExpiriesNotClamped,
+    IndexScanNotClamped,
+    IndexRangeNotClamped,
+    RecordScanNotClamped,
+    LogReadNotClamped,
+    TokenNotBoundToTenant,
+    TokenNotBoundToIncarnation,
 }
 
 impl Fault {
-    /// Every fault.
+    /// Every fault of the engine and the record layer, but for the [clamps](Fault::CLAMPS).
     pub const ALL: [Fault; 26] = [
         Fault::ReadNotInConflictSet,
         Fault::SnapshotReadInConflictSet,
@@ -64,6 +80,27 @@ impl Fault {
         Fault::TenantIdUsedTwice,
         Fault::TokenNotBoundToQuery,
     ];
+
+    /// Every clamp that keeps a tenant within its own keys, each removed alone. The fence around a tenant's transactions is open while one is, for it would refuse what the clamp
+    /// lets through.
+    pub const CLAMPS: [Fault; 16] = [
+        Fault::RawKeyNotClamped,
+        Fault::RawRangeBeginNotClamped,
+        Fault::RawRangeEndNotClamped,
+        Fault::RawClearRangeNotClamped,
+        Fault::StampedKeyNotClamped,
+        Fault::WatchKeyNotClamped,
+        Fault::RowsNotClamped,
+        Fault::CounterRangeNotClamped,
+        Fault::IdempotencyKeyNotClamped,
+        Fault::IdempotencyExpiriesNotClamped,
+        Fault::IndexScanNotClamped,
+        Fault::IndexRangeNotClamped,
+        Fault::RecordScanNotClamped,
+        Fault::LogReadNotClamped,
+        Fault::TokenNotBoundToTenant,
+        Fault::TokenNotBoundToIncarnation,
+    ];
 }
 
 #[cfg(feature = "seeded-faults")]
@@ -85,14 +122,26 @@ mod active {
     pub fn is_active(fault: Fault) -> bool {
         ACTIVE.get() == Some(fault)
     }
+
+    /// Whether some clamp is removed.
+    pub fn is_unclamped() -> bool {
+        ACTIVE.get().is_some_and(|fault| Fault::CLAMPS.contains(&fault))
+    }
 }
 
 #[cfg(feature = "seeded-faults")]
-pub use active::{activate, is_active};
+pub use active::{activate, is_active, is_unclamped};
 
 /// Whether a fault is on: never, without the feature.
 #[cfg(not(feature = "seeded-faults"))]
 #[inline(always)]
 pub const fn is_active(_fault: Fault) -> bool {
+    false
+}
+
+/// Whether some clamp is removed: never, without the feature.
+#[cfg(not(feature = "seeded-faults"))]
+#[inline(always)]
+pub const fn is_unclamped() -> bool {
     false
 }

@@ -42,7 +42,7 @@
 //! - [`open`] and [`Options`]: a database by URL.
 //! - [`Database`]: schemas and tenants. [`Tenant`]: records, queries, transactions. [`TenantTransaction`]: everything that one transaction can do.
 //! - [`Query`]: filter, order, pages. [`SchemaDefinition`]: what a schema file says. [`Importer`]: rows from elsewhere.
-//! - [`kv`]: the contract underneath, for layers of one's own.
+//! - [`engine`]: the errors of the engine underneath, for error types of one's own. The engine itself is in no part of this library: a tenant's handle is the only way to its data.
 #![forbid(unsafe_code)]
 
 mod options;
@@ -77,8 +77,35 @@ pub use tenantry_embedded::{Durability, Settings, Stats};
 pub use tenantry_foundationdb::{
     ClientOptions, ClusterReport, Stats as ClusterStats, stop_network as stop_foundationdb_network,
 };
-/// The contract that engines keep: keys and values, transactions, tuples, directories.
-pub use tenantry_kv as kv;
+/// What an engine says: its errors, its figures, what became of a transaction.
+///
+/// It names no engine and no transaction of one: raw access to keys is the crate `tenantry-core`'s, behind its door `engine_access`.
+///
+/// ```compile_fail
+/// # fn never(database: &tenantry::Database) {
+/// database.engine();
+/// # }
+/// ```
+///
+/// ```compile_fail
+/// # fn never(tenant: &tenantry::Tenant) {
+/// let keys = &tenant.keys;
+/// # }
+/// ```
+///
+/// ```compile_fail
+/// # fn never(transaction: &tenantry::TenantTransaction) {
+/// transaction.engine_transaction();
+/// # }
+/// ```
+///
+/// ```compile_fail
+/// use tenantry::engine::Engine;
+/// ```
+pub mod engine {
+    pub use tenantry_kv::runner::Completed;
+    pub use tenantry_kv::{EngineProfile, Error, ErrorCode, ErrorKind, Version, Versionstamp, limits};
+}
 pub use tenantry_kv::{EngineError, Isolation, KvFuture, MutationType};
 /// The type of uuid fields.
 pub use uuid::Uuid;

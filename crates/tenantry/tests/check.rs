@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value as Json;
 use tenantry::jobs::{Check, JobKinds, Worker};
-use tenantry::kv::RangeRequest;
 use tenantry::{Database, Isolation, PrimaryKey, Query, Record, SchemaDefinition, Tenant, block_on};
+use tenantry_kv::RangeRequest;
 
 const RECORDS: i64 = 300;
 const SCHEMA: &str = r#"
@@ -48,7 +48,7 @@ fn numbers(result: &Json) -> [u64; 5] {
 
 /// Removes every key that has a text in it; returns how many.
 fn damage(database: &Database, text: &str) -> u64 {
-    let transaction = database.engine().begin().unwrap();
+    let transaction = tenantry_core::engine_access::engine(database).begin().unwrap();
     let mut next = Some(RangeRequest::new(vec![0], vec![0xfe]));
     let mut damaged = 0;
     while let Some(request) = next {

@@ -9,7 +9,7 @@ use crate::output::{Exit, Outcome, Printer, count};
 pub(crate) async fn run(target: &Target, printer: Printer) -> Outcome {
     let database = open_existing(target).await?;
     let statistics = database.statistics().await?;
-    let profile = database.engine().profile();
+    let profile = database.engine_profile();
     let mut document = json!({
         "database": { "url": target.url, "name": database.name(), "uuid": database.uuid().to_string(), "format": tenantry::FORMAT_VERSION },
         "engine": { "name": profile.name, "durable": profile.is_durable },

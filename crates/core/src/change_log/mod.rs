@@ -26,9 +26,10 @@ pub(crate) struct Context<'a> {
     pub(crate) read_version: i64,
 }
 
-/// Appends an entry. The caller commits next: the log's keys are unreadable from here on.
+/// Appends an entry, and by `beside`, the same transaction without a fence, the mark that the tenant changed. The caller commits next: the log's keys are unreadable from here on.
 pub(crate) fn append(
     transaction: &dyn Transaction,
+    beside: &dyn Transaction,
     context: &Context<'_>,
     changes: Vec<Change>,
 ) -> Result<()> {
@@ -56,7 +57,7 @@ pub(crate) fn append(
     }
     let head = [0; 14];
     transaction.atomic(MutationType::SetVersionstampedValue, &context.keys.log_head()?, &head);
-    transaction.set(&context.space.changed(context.read_version, context.tenant)?, b"");
+    beside.set(&context.space.changed(context.read_version, context.tenant)?, b"");
     Ok(())
 }
 

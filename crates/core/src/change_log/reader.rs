@@ -96,11 +96,11 @@ async fn read_bucket(
     size_bytes_max: usize,
 ) -> Result<(Vec<Logged>, bool)> {
     let log = keys.log(bucket)?;
-    let begin = keys.log_after(bucket, after.incarnation, after.stamp)?;
+    let range = keys.log_range(bucket, after.incarnation, after.stamp)?;
     let mut entries = Vec::new();
     let mut open: Option<Open> = None;
     let mut size_bytes = 0;
-    let mut next = Some(RangeRequest::new(begin, log.tuples().end));
+    let mut next = Some(RangeRequest::new(range.begin, range.end));
     while let Some(request) = next {
         let batch = transaction.get_range(&request, Isolation::Snapshot).await?;
         for row in &batch.rows {

@@ -232,7 +232,7 @@ impl TenantTransaction {
         // No amount has this key.
         let key = behind(prefix, &[index_form::BEHIND_ALL]);
         for kind in [ConflictKind::Read, ConflictKind::Write] {
-            self.engine_transaction().add_conflict_range(&key, &key_after(&key), kind)?;
+            self.fenced_transaction().add_conflict_range(&key, &key_after(&key), kind)?;
         }
         Ok(())
     }

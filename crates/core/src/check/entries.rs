@@ -94,7 +94,7 @@ impl TenantTransaction {
     ) -> Result<()> {
         // Once more: another record may have got the entry by a repair of this step. With a conflict only if something is written for it.
         let isolation = if repairs { Isolation::Serializable } else { Isolation::Snapshot };
-        let kind = match self.engine_transaction().get(&due.key, isolation).await? {
+        let kind = match self.fenced_transaction().get(&due.key, isolation).await? {
             None => FaultKind::Missing,
             Some(value)
                 if due.is_exclusive && self.is_held(record_type, due.index, &due.key, &value).await? =>
@@ -197,7 +197,7 @@ impl TenantTransaction {
             if let Some(keys) = keys {
                 self.load(record_type, keys, Isolation::Serializable).await?;
             }
-            self.engine_transaction().get(entry, Isolation::Serializable).await?;
+            self.fenced_transaction().get(entry, Isolation::Serializable).await?;
             self.mend_index(entry, None)?;
             cursor.repaired += 1;
         }

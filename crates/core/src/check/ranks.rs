@@ -60,7 +60,7 @@ impl TenantTransaction {
             None => self.next_group(index, None).await?.map(Stands::at_begin),
         };
         let Some(Stands { group, level, from }) = stands else { return Ok(true) };
-        let set = RankedSet::new(self.engine_transaction(), &self.tenant().keys, index.id, &group)?;
+        let set = RankedSet::new(self.fenced_transaction(), &self.tenant().keys, index.id, &group)?;
         let mut compared = set.compare_level(level, &from, rows_max, Isolation::Snapshot).await?;
         if repairs && !compared.faults.is_empty() {
             compared = set.compare_level(level, &from, rows_max, Isolation::Serializable).await?;
@@ -78,7 +78,7 @@ impl TenantTransaction {
                 self.mend_index(&fault.key, due.as_ref().map(|bytes| &bytes[..]))?;
                 if due.is_none() {
                     let key = key_after(&fault.key);
-                    let transaction = self.engine_transaction();
+                    let transaction = self.fenced_transaction();
                     transaction.add_conflict_range(&key, &key_after(&key), ConflictKind::Write)?;
                 }
                 cursor.repaired += 1;

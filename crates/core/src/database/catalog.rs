@@ -151,7 +151,7 @@ impl Inner {
             wall_us: self.env.clock.wall_us(),
             read_version: transaction.read_version().await?,
         };
-        change_log::append(transaction, &context, changes)
+        change_log::append(transaction, transaction, &context, changes)
     }
 
     pub(crate) async fn schema_uuid(&self, transaction: &dyn Transaction, name: &str) -> Result<Uuid> {

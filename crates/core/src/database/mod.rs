@@ -13,7 +13,7 @@ use prost::Message;
 use tenantry_kv::directory::DirectoryLayer;
 use tenantry_kv::env::Env;
 use tenantry_kv::runner::Runner;
-use tenantry_kv::{Engine, Isolation, KvFuture, MutationType, RangeRequest, Transaction};
+use tenantry_kv::{Engine, EngineProfile, Isolation, KvFuture, MutationType, RangeRequest, Transaction};
 use uuid::Uuid;
 
 use crate::defaults::now;
@@ -181,13 +181,18 @@ impl Database {
     }
 
     /// The engine underneath.
-    pub fn engine(&self) -> &Arc<dyn Engine> {
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
         &self.inner.engine
     }
 
     /// The present moment in whole microseconds, as a timestamp field holds it; a clock that counts finer gives moments that a write refuses.
     pub fn now(&self) -> Timestamp {
         now(&self.inner.env)
+    }
+
+    /// What the engine underneath is.
+    pub fn engine_profile(&self) -> EngineProfile {
+        self.inner.engine.profile()
     }
 
     /// How often queries of this process used each index of a schema since the database was opened: an index that nothing uses costs every writer and

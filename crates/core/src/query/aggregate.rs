@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rust_decimal::Decimal;
-use tenantry_kv::RangeRequest;
 use tenantry_kv::tuple::{self, Element};
+use tenantry_kv::{KeyRange, RangeRequest};
 
 use super::compile;
 use super::cursor::{Cursor, Taken};
@@ -17,7 +17,7 @@ use super::plan::{self, Request};
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::expression::{Expression, Filter, Node, ParsedFilters, order};
 use crate::index_form;
-use crate::key_space::behind;
+use crate::key_space::{behind, clamp};
 use crate::limits::{GROUPS_MAX, ORDER_COLUMNS_MAX, SORTED_MAX};
 use crate::schema::{Column, Index, IndexKind, RecordType};
 use crate::tenant::{Amount, Tenant, TenantReader, TenantTransaction};
@@ -241,14 +241,14 @@ impl TenantTransaction {
     /// Counts and sums: a key or two for each group.
     async fn read_amounts(&self, answer: &Answer<'_>, place: usize, found: &mut Found) -> Result<()> {
         let prefix = self.tenant().keys.index(answer.index.id)?;
-        let begin = behind(&prefix, &tuple::pack(&answer.bound)?);
-        let mut next = Some(RangeRequest::new(begin.clone(), behind(&begin, &[0xff])));
+        let range = clamp::index_range(&behind(&prefix, &tuple::pack(&answer.bound)?));
+        let mut next = Some(RangeRequest::new(range.begin, range.end));
         let mut count = None;
         while let Some(request) = next {
             let batch = self.engine_range(&request).await?;
             found.keys_read += batch.rows.len();
             for row in &batch.rows {
-                let elements = tuple::unpack(&row.key[prefix.len()..])?;
+                let elements = tuple::unpack(&clamp::relative(&prefix, &row.key))?;
                 let Some((part, group)) = elements.split_last() else { continue };
                 let value = match (&answer.index.kind, part) {
                     (IndexKind::Count, _) => {
@@ -271,22 +271,21 @@ impl TenantTransaction {
     /// Least and greatest values: from one group to the next, whatever lies between.
     async fn read_extremes(&self, answer: &Answer<'_>, place: usize, found: &mut Found) -> Result<()> {
         let prefix = self.tenant().keys.index(answer.index.id)?;
-        let mut begin = behind(&prefix, &tuple::pack(&answer.bound)?);
-        let end = behind(&begin, &[0xff]);
+        let KeyRange { mut begin, end } = clamp::index_range(&behind(&prefix, &tuple::pack(&answer.bound)?));
         while begin < end {
             let first = self.engine_range(&RangeRequest::new(begin.clone(), end.clone()).limit(1)).await?;
             let Some(row) = first.rows.first() else { break };
             found.keys_read += 1;
-            let mut elements = tuple::unpack(&row.key[prefix.len()..])?;
+            let mut elements = tuple::unpack(&clamp::relative(&prefix, &row.key))?;
             let mut extreme = elements.pop();
             let own = behind(&prefix, &tuple::pack(&elements)?);
-            begin = behind(&own, &[0xff]);
+            begin = clamp::index_range(&own).end;
             if matches!(answer.measure, Measure::Max(_)) {
                 let request = RangeRequest::new(own, begin.clone()).limit(1).reverse(true);
                 let last = self.engine_range(&request).await?;
                 found.keys_read += 1;
                 if let Some(row) = last.rows.first() {
-                    extreme = tuple::unpack(&row.key[prefix.len()..])?.pop();
+                    extreme = tuple::unpack(&clamp::relative(&prefix, &row.key))?.pop();
                 }
             }
             let column = answer.index.columns.last().zip(extreme);

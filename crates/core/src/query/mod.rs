@@ -22,7 +22,8 @@ use self::execute::Place;
 use self::plan::Request;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::expression::{Expression, Filter, ParsedFilters};
-use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX, PAGE_SIZE_BYTES, SCANNED_MAX, SORTED_MAX};
+use crate::key_space::clamp;
+use crate::limits::{PAGE_ROWS_DEFAULT, PAGE_SIZE_BYTES, SCANNED_MAX, SORTED_MAX};
 use crate::record::Record;
 use crate::schema::RecordType;
 use crate::tenant::{Tenant, TenantReader, TenantTransaction};
@@ -246,9 +247,7 @@ impl TenantTransaction {
     /// 20023, 20024, 20040, 20041, 20042 for a query that does not fit the schema; 20043 when it has to sort more records than it may; 20050 to 20053 for a
     /// token that is not this query's on this tenant; 20060; the engine's own.
     pub async fn query(&self, query: &Query) -> Result<Page> {
-        if query.rows_max == 0 || query.rows_max > PAGE_ROWS_MAX {
-            return Err(limit("the records of a page (at least one)", query.rows_max, PAGE_ROWS_MAX));
-        }
+        clamp::check_rows("records of a page", query.rows_max)?;
         check_bounds(query)?;
         let record_type = self.record_type(&query.record_type)?;
         let filter = compile(&self.tenant().filters, query.filter.as_ref(), &query.parameters, record_type)?;

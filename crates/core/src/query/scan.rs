@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{KeyValue, KvFuture, RangeRequest};
+use tenantry_kv::{KeyRange, KeyValue, KvFuture, RangeRequest};
 
 use super::plan::{Request, ScanPlan, Word};
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
-use crate::key_space::behind;
+use crate::key_space::{behind, clamp};
 use crate::record::{Record, RecordKeys, frame};
 use crate::schema::{Index, IndexKind, RecordType};
 use crate::tenant::TenantTransaction;
@@ -83,7 +83,7 @@ impl<'a> Scan<'a> {
             !index.is_unique()
                 && index_form::rest_of_key(record_type, index).count() == record_type.primary_key.len()
         });
-        let (begin, end) = (behind(&prefix, &plan.begin), behind(&prefix, &plan.end));
+        let KeyRange { begin, end } = clamp::path_range(&prefix, &plan.begin, &plan.end);
         let is_exhausted = begin >= end;
         Ok(Scan {
             transaction,
@@ -147,7 +147,7 @@ impl<'a> Scan<'a> {
 
     /// The entry of a row; none for the further parts of a record.
     fn entry(&self, row: KeyValue) -> Result<Option<Entry>> {
-        let relative = row.key.slice(self.prefix.len()..);
+        let relative = clamp::relative(&self.prefix, &row.key);
         let Some(index) = self.plan.index else {
             return Ok(self.record_of_row(row));
         };
@@ -196,7 +196,7 @@ impl<'a> Scan<'a> {
             Some((&PART_0, _)) => row.key.slice(..row.key.len() - 1),
             _ => return None,
         };
-        let packed = prefix.slice(self.prefix.len()..);
+        let packed = clamp::relative(&self.prefix, &prefix);
         // The place is the record, not its part.
         let keys = RecordKeys { prefix, packed: packed.clone() };
         Some(Entry { at: packed, keys, word: None, contents: Contents::Part(row.value) })

@@ -1,4 +1,4 @@
-//! Continuation tokens: sealed, so that nobody reads or makes one, and bound to the tenant, the query and the path.
+//! Continuation tokens: sealed, so that nobody reads or makes one, and bound to the tenant in its incarnation, the query and the path.
 //!
 //! A token is base64url of: `01`, the id of the secret (4 bytes, big-endian), a nonce (12 bytes), and the position with what it belongs to, sealed with
 //! ChaCha20-Poly1305.
@@ -37,6 +37,8 @@ struct Contents {
     epoch: u32,
     #[prost(uint32, tag = "6")]
     schema_version: u32,
+    #[prost(uint32, tag = "8")]
+    incarnation: u32,
 }
 
 pub(super) fn seal(
@@ -55,6 +57,7 @@ pub(super) fn seal(
         position,
         epoch: header.token_epoch,
         schema_version: header.schema_version,
+        incarnation: header.incarnation,
     };
     let mut head = vec![FORMAT];
     head.extend_from_slice(&secret.id.to_be_bytes());
@@ -88,7 +91,7 @@ pub(super) fn open(transaction: &TenantTransaction, query: &Query, text: &str) -
     let opened = cipher(secret)?.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
     let contents = Contents::decode(&opened[..]).map_err(|_| damaged())?;
     let header = transaction.header();
-    if contents.tenant != header.uuid {
+    if contents.tenant != header.uuid && !is_active(Fault::TokenNotBoundToTenant) {
         return Err(Error::new(Code::TokenOfAnotherTenant, "a token is good for the tenant that gave it"));
     }
     if contents.query != identity(query) && !is_active(Fault::TokenNotBoundToQuery) {
@@ -96,6 +99,9 @@ pub(super) fn open(transaction: &TenantTransaction, query: &Query, text: &str) -
         return Err(Error::new(Code::TokenOfAnotherQuery, detail));
     }
     if (contents.epoch, contents.schema_version) != (header.token_epoch, header.schema_version) {
+        return Err(expired());
+    }
+    if contents.incarnation != header.incarnation && !is_active(Fault::TokenNotBoundToIncarnation) {
         return Err(expired());
     }
     Ok((contents.plan, contents.position))
@@ -106,7 +112,10 @@ pub(super) fn damaged() -> Error {
 }
 
 pub(super) fn expired() -> Error {
-    Error::new(Code::TokenExpired, "the tenant's schema or tokens have changed since: begin anew without one")
+    Error::new(
+        Code::TokenExpired,
+        "the tenant's schema or tokens have changed since, or it has moved to another database: begin anew without one",
+    )
 }
 
 fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {

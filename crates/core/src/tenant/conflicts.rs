@@ -7,11 +7,14 @@ use super::transaction::TenantTransaction;
 use crate::error::{Result, shown};
 use crate::limits::CONFLICTS_SHOWN_MAX;
 
-/// The error that ended a transaction, with what it conflicted on, if the engine told.
+/// The error that ended a transaction, with what it conflicted on in words, if the engine told: the bytes of keys stay here.
 pub(super) fn described(
     transaction: &TenantTransaction,
     error: &tenantry_kv::Error,
 ) -> Option<tenantry_kv::Error> {
+    if error.conflicts().is_empty() {
+        return None;
+    }
     let mut names: Vec<String> = Vec::new();
     for range in error.conflicts() {
         let Ok(Some(name)) = name_of(transaction, range) else { continue };
@@ -19,12 +22,13 @@ pub(super) fn described(
             names.push(name);
         }
     }
+    let mut detail = error.detail().unwrap_or_default().to_owned();
     if names.is_empty() {
-        return None;
+        return Some(tenantry_kv::Error::new(error.code(), detail));
     }
     let more = names.len().saturating_sub(CONFLICTS_SHOWN_MAX);
     names.truncate(CONFLICTS_SHOWN_MAX);
-    let mut detail = format!("{}; it conflicted on {}", error.detail().unwrap_or_default(), names.join(", "));
+    detail.push_str(&format!("; it conflicted on {}", names.join(", ")));
     if more > 0 {
         detail.push_str(&format!(" and {more} more"));
     }

@@ -6,8 +6,8 @@ use tenantry_kv::{KeyRange, KvFuture, MutationType, RangeRequest, Versionstamp};
 use super::transaction::{TenantTransaction, write_size_bytes};
 use crate::database::mutation_code;
 use crate::error::{Code, Error, Result, limit};
-use crate::key_space::behind;
-use crate::limits::{PAGE_ROWS_MAX, RAW_KEY_SIZE_BYTES_MAX, RAW_VALUE_SIZE_BYTES_MAX};
+use crate::key_space::{behind, clamp};
+use crate::limits::RAW_VALUE_SIZE_BYTES_MAX;
 use crate::messages::{Change, RawChange, Space};
 
 /// The stamp of a transaction, and two bytes that count.
@@ -85,7 +85,7 @@ impl TenantTransaction {
     ///
     /// 20060 for a key that is too long; the engine's own.
     pub async fn raw_get(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        Ok(self.transaction.get(&self.raw_key(key)?, self.isolation()).await?)
+        Ok(self.transaction.get(&self.tenant.keys.raw_key(key)?, self.isolation()).await?)
     }
 
     /// Sets a key of the tenant's own space.
@@ -94,7 +94,7 @@ impl TenantTransaction {
     ///
     /// 20060 for a key or value that is too long, or too much in one transaction.
     pub fn raw_set(&self, key: &[u8], value: &[u8]) -> Result<()> {
-        let at = self.raw_key(key)?;
+        let at = self.tenant.keys.raw_key(key)?;
         check_value(value)?;
         self.change(Change::Set(change(key, value, Space::Raw)), write_size_bytes(at.len(), value.len()))?;
         self.transaction.set(&at, value);
@@ -107,7 +107,7 @@ impl TenantTransaction {
     ///
     /// As [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_clear(&self, key: &[u8]) -> Result<()> {
-        let at = self.raw_key(key)?;
+        let at = self.tenant.keys.raw_key(key)?;
         self.change(Change::Clear(change(key, b"", Space::Raw)), write_size_bytes(at.len(), at.len() + 1))?;
         self.transaction.clear(&at);
         Ok(())
@@ -119,9 +119,9 @@ impl TenantTransaction {
     ///
     /// 20042 for an inverted range; as [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_clear_range(&self, begin: &[u8], end: &[u8]) -> Result<()> {
-        let (from, to) = (self.raw_bound(begin)?, self.raw_bound(end)?);
-        check_order(begin, end)?;
-        self.check_no_stamped_key(&from, &to)?;
+        let cleared = self.tenant.keys.raw_cleared(begin, end)?;
+        self.check_no_stamped_key(&cleared)?;
+        let (from, to) = (cleared.begin, cleared.end);
         self.change(
             Change::ClearRange(change(begin, end, Space::Raw)),
             write_size_bytes(from.len().max(to.len()), to.len()),
@@ -139,7 +139,7 @@ impl TenantTransaction {
         if matches!(mutation, MutationType::SetVersionstampedKey | MutationType::SetVersionstampedValue) {
             return Err(Error::new(Code::QueryInvalid, "versionstamps are set by the change log alone"));
         }
-        let at = self.raw_key(key)?;
+        let at = self.tenant.keys.raw_key(key)?;
         check_value(operand)?;
         let mut change = change(key, operand, Space::Raw);
         change.mutation = mutation_code(mutation);
@@ -157,12 +157,9 @@ impl TenantTransaction {
     ///
     /// As [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_set_versionstamped(&self, prefix: &[u8], suffix: &[u8], value: &[u8]) -> Result<u16> {
-        let size_bytes = prefix.len() + STAMP_AND_ORDINAL_SIZE_BYTES + suffix.len();
-        if size_bytes > RAW_KEY_SIZE_BYTES_MAX {
-            return Err(limit("the bytes of a key, its stamp included", size_bytes, RAW_KEY_SIZE_BYTES_MAX));
-        }
+        let rest_size_bytes = STAMP_AND_ORDINAL_SIZE_BYTES.saturating_add(suffix.len());
+        let (begin, range) = self.tenant.keys.raw_stamped(prefix, rest_size_bytes)?;
         check_value(value)?;
-        let begin = behind(&self.tenant.keys.raw()?, prefix);
         // The ordinal is that of the change: the next one, and this transaction's alone.
         let with_offset = |before: &[u8], ordinal: u16| {
             let mut key = before.to_vec();
@@ -179,10 +176,9 @@ impl TenantTransaction {
             logged.mutation = mutation_code(MutationType::SetVersionstampedKey);
             Change::Atomic(logged)
         })?;
-        let end = behind(&begin, &[0xff; 11]);
         let key = with_offset(&begin, ordinal).into();
         let value = Bytes::copy_from_slice(value);
-        self.lock().stamped_keys.push(StampedKey { range: KeyRange::new(begin, end), key, value });
+        self.lock().stamped_keys.push(StampedKey { range, key, value });
         Ok(ordinal)
     }
 
@@ -192,9 +188,8 @@ impl TenantTransaction {
     }
 
     /// A stamped key is written at the end, so that it would outlive a clear behind it.
-    fn check_no_stamped_key(&self, begin: &Bytes, end: &Bytes) -> Result<()> {
-        let cleared = KeyRange::new(begin.clone(), end.clone());
-        match self.lock().stamped_keys.iter().any(|stamped| stamped.range.intersects(&cleared)) {
+    fn check_no_stamped_key(&self, cleared: &KeyRange) -> Result<()> {
+        match self.lock().stamped_keys.iter().any(|stamped| stamped.range.intersects(cleared)) {
             true => Err(Error::new(
                 Code::QueryInvalid,
                 "this transaction has set a key with its stamp in the range: clear the range before that, or in another transaction",
@@ -209,24 +204,14 @@ impl TenantTransaction {
     ///
     /// 20042 for an inverted range, 20060 for too many rows or a key that is too long; the engine's own.
     pub async fn raw_range(&self, range: &RawRange) -> Result<RawPage> {
-        if range.rows_max == 0 || range.rows_max > PAGE_ROWS_MAX {
-            return Err(limit("the rows of a range (at least one)", range.rows_max, PAGE_ROWS_MAX));
-        }
+        clamp::check_rows("rows of a range", range.rows_max)?;
         let prefix = self.tenant.keys.raw()?;
-        let everything = tenantry_kv::Subspace::new(prefix.clone()).keys();
-        let begin = self.raw_bound(&range.begin)?;
-        let end = match &range.end {
-            Some(end) => {
-                check_order(&range.begin, end)?;
-                self.raw_bound(end)?
-            }
-            None => everything.end,
-        };
+        let KeyRange { begin, end } = self.tenant.keys.raw_range(&range.begin, range.end.as_deref())?;
         let mut page = RawPage::default();
         let mut next = Some(RangeRequest::new(begin, end).limit(range.rows_max).reverse(range.reverse));
         while let Some(request) = next {
             let batch = self.transaction.get_range(&request, self.isolation()).await?;
-            let rows = batch.rows.iter().map(|row| (row.key.slice(prefix.len()..), row.value.clone()));
+            let rows = batch.rows.iter().map(|row| (clamp::relative(&prefix, &row.key), row.value.clone()));
             page.rows.extend(rows);
             next = request.after(&batch);
         }
@@ -249,20 +234,7 @@ impl TenantTransaction {
     ///
     /// 20060 for a key that is too long; the future's are the engine's.
     pub fn raw_watch(&self, key: &[u8]) -> Result<KvFuture<()>> {
-        Ok(self.transaction.watch(&self.raw_key(key)?))
-    }
-
-    fn raw_key(&self, key: &[u8]) -> Result<Bytes> {
-        if key.len() > RAW_KEY_SIZE_BYTES_MAX {
-            return Err(limit("the bytes of a key", key.len(), RAW_KEY_SIZE_BYTES_MAX));
-        }
-        Ok(behind(&self.tenant.keys.raw()?, key))
-    }
-
-    /// An end of a range: one byte more, so that it can lie right behind the longest key.
-    fn raw_bound(&self, key: &[u8]) -> Result<Bytes> {
-        let cut = &key[..key.len().min(RAW_KEY_SIZE_BYTES_MAX + 1)];
-        Ok(behind(&self.tenant.keys.raw()?, cut))
+        Ok(self.transaction.watch(&self.tenant.keys.raw_watch_key(key)?))
     }
 }
 
@@ -275,12 +247,5 @@ fn check_value(value: &[u8]) -> Result<()> {
     match value.len() <= RAW_VALUE_SIZE_BYTES_MAX {
         true => Ok(()),
         false => Err(limit("the bytes of a value", value.len(), RAW_VALUE_SIZE_BYTES_MAX)),
-    }
-}
-
-fn check_order(begin: &[u8], end: &[u8]) -> Result<()> {
-    match begin <= end {
-        true => Ok(()),
-        false => Err(Error::new(Code::QueryInvalid, "the range ends before it begins")),
     }
 }

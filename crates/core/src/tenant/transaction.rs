@@ -26,7 +26,10 @@ use crate::tenant_state::{check_begin, check_commit};
 #[derive(Clone)]
 pub struct TenantTransaction {
     pub(super) tenant: Tenant,
+    /// Fenced: it names no key but the tenant's.
     pub(super) transaction: TransactionRef,
+    /// The same without the fence.
+    beside: TransactionRef,
     pub(super) header: Arc<TenantHeader>,
     schema: Arc<Schema>,
     state: Arc<Mutex<State>>,
@@ -137,7 +140,17 @@ impl TenantTransaction {
         let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
         let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
         let (state, ranks) = (Arc::default(), Arc::default());
-        Ok(TenantTransaction { tenant: tenant.clone(), transaction, header, schema, state, under_way, ranks })
+        let (tenant, fenced) = (tenant.clone(), tenant.keys.fenced(transaction.clone()));
+        Ok(TenantTransaction {
+            tenant,
+            transaction: fenced,
+            beside: transaction,
+            header,
+            schema,
+            state,
+            under_way,
+            ranks,
+        })
     }
 
     /// The schema that holds in this transaction.
@@ -171,9 +184,14 @@ impl TenantTransaction {
         Ok(self.transaction.watch(&self.tenant.keys.log_head()?))
     }
 
-    /// The engine's transaction, for what the layer writes beside the tenant.
-    pub(crate) fn engine_transaction(&self) -> &TransactionRef {
+    /// The engine's transaction, which names no key but the tenant's.
+    pub(crate) fn fenced_transaction(&self) -> &TransactionRef {
         &self.transaction
+    }
+
+    /// The engine's transaction without the fence, for what the layer keeps beside the tenant: jobs, marks of change, the database's state.
+    pub(crate) fn engine_transaction(&self) -> &TransactionRef {
+        &self.beside
     }
 
     pub(crate) fn tenant(&self) -> &Tenant {
@@ -345,7 +363,7 @@ impl TenantTransaction {
         let database_state = self.under_way().database_state.take();
         match database_state {
             Some(reading) => check_state(reading.await?)?,
-            None => self.tenant.database.inner.check_writable(&*self.transaction).await?,
+            None => self.tenant.database.inner.check_writable(&*self.beside).await?,
         }
         for (key, pending) in pending {
             let mut operand = Vec::with_capacity(pending.frame.len() + 4);
@@ -371,6 +389,6 @@ impl TenantTransaction {
             wall_us: inner.env.clock.wall_us(),
             read_version,
         };
-        change_log::append(&*self.transaction, &context, changes)
+        change_log::append(&*self.transaction, &*self.beside, &context, changes)
     }
 }
