@@ -3,6 +3,7 @@
 use tenantry_kv::RangeRequest;
 use tenantry_kv::tuple::{self, Element};
 
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
 use crate::key_space::{behind, clamp};
@@ -67,8 +68,8 @@ impl TenantTransaction {
         after: Option<RecordVersion>,
         rows_max: usize,
     ) -> Result<Vec<Record>> {
+        let record_type = self.permit(Operation::ChangedAfter, record_type)?.record_type;
         clamp::check_rows("records of a page", rows_max)?;
-        let record_type = self.record_type(record_type)?;
         let index = record_type.index(index)?;
         if index.kind != IndexKind::Version || group.len() != index.columns.len() {
             let detail = format!(

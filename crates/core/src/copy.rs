@@ -36,6 +36,7 @@ use tenantry_kv::{
 };
 use uuid::Uuid;
 
+use crate::access::Operation;
 use crate::database::{Database, new_uuid};
 use crate::error::{Code, Error, Result};
 use crate::key_space::{CATALOG_TENANT, behind};
@@ -66,6 +67,7 @@ impl Database {
     ///
     /// 20060 for a reason over 1,000 bytes; 20004 for the target of a copy.
     pub async fn set_read_only(&self, reason: &str) -> Result<()> {
+        self.authorize(Operation::ChangeState).await?;
         self.set_state(StateKind::ReadOnly, reason).await
     }
 
@@ -75,6 +77,7 @@ impl Database {
     ///
     /// 20004 for the target of a copy.
     pub async fn set_writable(&self) -> Result<()> {
+        self.authorize(Operation::ChangeState).await?;
         self.set_state(StateKind::Open, "").await
     }
 
@@ -84,6 +87,7 @@ impl Database {
     ///
     /// The engine's own.
     pub async fn state(&self) -> Result<DatabaseState> {
+        self.authorize(Operation::ViewDatabase).await?;
         let inner = &self.inner;
         let state = inner.runner.read(|transaction| async move { inner.state(&*transaction).await }).await?;
         Ok(DatabaseState {
@@ -167,6 +171,7 @@ impl Copier {
     /// 20005 when the source is not read-only; 20006 when the target has a schema or a tenant already; 20008 when the target is the copy of another database, or the source was
     /// opened since.
     pub async fn begin(source: &Database, engine: Arc<dyn Engine>, env: Env, name: &str) -> Result<Copier> {
+        source.authorize(Operation::CopyDatabase).await?;
         let state_id = source.read_only_id().await?;
         let target = Database::open_in_any_state(engine, env, name).await?;
         let begun = CopyProgress {

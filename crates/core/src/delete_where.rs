@@ -3,6 +3,7 @@
 use futures_util::future::try_join_all;
 use tenantry_kv::{EngineError, ErrorCode, Isolation};
 
+use crate::access::Operation;
 use crate::error::{Code, Error, Result};
 use crate::limits::CASCADE_RECORDS_MAX;
 use crate::messages::CascadeCursor;
@@ -28,8 +29,9 @@ impl TenantTransaction {
     /// 20060 for more than one transaction can delete: ask for fewer; as [`query`](TenantTransaction::query) and [`delete`](TenantTransaction::delete)
     /// otherwise.
     pub async fn delete_where(&self, query: &Query) -> Result<DeletedPage> {
+        let record_type = self.permit(Operation::DeleteWhere, &query.record_type)?.record_type;
+        self.check_deletion(record_type)?;
         let page = self.query(query).await?;
-        let record_type = self.record_type(&query.record_type)?;
         let keys: Vec<_> = page
             .records
             .iter()
@@ -38,13 +40,13 @@ impl TenantTransaction {
             })
             .collect::<Result<_>>()?;
         // Once more, with a conflict whatever the isolation, and side by side.
-        let loads = keys.iter().map(|keys| self.load(record_type, keys, Isolation::Serializable));
+        let loads = keys.iter().map(|keys| self.load_shown(record_type, keys, Isolation::Serializable));
         let stored = try_join_all(loads).await?;
         let mut deleted = 0;
         for (keys, stored) in keys.iter().zip(stored) {
             // One that was deleted before it may have deleted or changed this one as well.
             let stored = match self.is_referred_to(record_type) {
-                true => self.load(record_type, keys, Isolation::Serializable).await?,
+                true => self.load_shown(record_type, keys, Isolation::Serializable).await?,
                 false => stored,
             };
             if let Some(stored) = stored {
@@ -114,6 +116,7 @@ impl Tenant {
     /// 20039 when a record forbids it that does not go as well, 20046 for more than 1,000 records that refer to one another in a circle; as
     /// [`delete`](Tenant::delete) otherwise. What was deleted before the error stays deleted.
     pub async fn delete_cascading(&self, record_type: &str, key: &PrimaryKey) -> Result<Cascaded> {
+        self.authorize_type(Operation::DeleteCascading, record_type)?;
         let mut cursor = CascadeCursor::default();
         let mut records_max = CASCADE_RECORDS_MAX;
         loop {

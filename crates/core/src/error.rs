@@ -117,6 +117,15 @@ codes! {
     JobKindUnknown = 20_102, Invalid, "No job of that kind is known";
     JobEnded = 20_103, Refused, "The job has ended";
     JobAbandoned = 20_104, Refused, "The workers that had the job stopped in the middle of it";
+    AccessDenied = 20_120, Refused, "The grant does not allow the operation";
+    PolicyUnsupported = 20_121, Refused, "The operation cannot keep to the row policies of the grant";
+    PolicyViolated = 20_122, Refused, "The row policy of the grant does not allow the change";
+    PolicyInvalid = 20_123, Invalid, "The row policy does not fit the record type";
+    GrantInvalid = 20_124, Invalid, "The grant is not valid";
+    GrantExpired = 20_125, Refused, "The grant is not valid at this time";
+    AccessRevoked = 20_126, Refused, "The grant has been revoked";
+    AccessTokenInvalid = 20_127, Invalid, "The access token is not valid";
+    AccessKeyInvalid = 20_128, Invalid, "The keys of access tokens cannot be used";
 }
 
 /// An error of the record layer.

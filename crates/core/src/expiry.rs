@@ -8,6 +8,7 @@ use futures_util::future::try_join_all;
 use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{Isolation, RangeRequest};
 
+use crate::access::Operation;
 use crate::delete_where::is_too_much;
 use crate::error::{Code, Error, Result};
 use crate::index_form;
@@ -46,6 +47,7 @@ impl From<ExpiryCursor> for Expired {
 impl TenantTransaction {
     /// Looks at no more than so many entries whose time has come, and deletes their records. A cursor without a moment begins a sweep.
     pub(crate) async fn expire(&self, mut cursor: ExpiryCursor, rows_max: usize) -> Result<ExpiredPage> {
+        self.authorize(Operation::Expire)?;
         let now_us = self.tenant().database.inner.env.clock.wall_us();
         if cursor.until_us == 0 {
             cursor.until_us = now_us;
@@ -151,6 +153,7 @@ impl Tenant {
     ///
     /// As [`run`](Tenant::run). What was deleted before the error stays deleted.
     pub async fn expire(&self) -> Result<Expired> {
+        self.authorize(Operation::Expire)?;
         let mut cursor = ExpiryCursor::default();
         let mut rows_max = EXPIRY_ROWS_MAX;
         loop {

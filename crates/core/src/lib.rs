@@ -34,6 +34,7 @@
 //! put together in one module, from a tenant's handle.
 #![forbid(unsafe_code)]
 
+mod access;
 mod change_log;
 mod changes;
 mod check;
@@ -75,6 +76,7 @@ mod value;
 mod violation;
 mod wire;
 
+pub use access::{Action, Grant, GrantedTenant, Operation, Role, RowPolicy};
 pub use copy::{Copier, CopyPhase, DatabaseState};
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo};
 pub use delete_where::DeletedPage;

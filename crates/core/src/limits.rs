@@ -209,3 +209,14 @@ pub const TENANTS_SCANNED_MAX: usize = 10_000;
 
 /// The reason that a database is read-only, or a tenant suspended, in bytes.
 pub const REASON_SIZE_BYTES_MAX: usize = 1_000;
+
+/// The tenants that a grant names.
+pub const GRANT_TENANTS_MAX: usize = 1_000;
+/// The record types that a grant is limited to.
+pub const GRANT_RECORD_TYPES_MAX: usize = 256;
+/// The row policies of a grant.
+pub const GRANT_POLICIES_MAX: usize = 256;
+/// The claims of a grant.
+pub const GRANT_CLAIMS_MAX: usize = 64;
+/// What these take, in bytes.
+pub const GRANT_CLAIMS_SIZE_BYTES_MAX: usize = 16_000;

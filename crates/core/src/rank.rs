@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::index_form;
 use crate::key_form;
@@ -19,7 +20,7 @@ impl TenantTransaction {
     ///
     /// 20023; 20042 for an index that there is not or that is of another kind; 20033 for a key that does not fit; the engine's own.
     pub async fn rank_of(&self, record_type: &str, index: &str, key: &PrimaryKey) -> Result<Option<u64>> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::Rank, record_type)?.record_type;
         let index = rank_index(record_type, index)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
         let Some(stored) = self.load(record_type, &keys, self.isolation()).await? else { return Ok(None) };
@@ -44,7 +45,7 @@ impl TenantTransaction {
         group: &[Option<Value>],
         values: &[Option<Value>],
     ) -> Result<u64> {
-        let index = rank_index(self.record_type(record_type)?, index)?;
+        let index = rank_index(self.permit(Operation::Rank, record_type)?.record_type, index)?;
         let (_, own) = index.columns.split_at(index.group_columns);
         let bound = packed(index, own, values, true)?;
         let _alone = self.ranks.lock().await;
@@ -79,10 +80,10 @@ impl TenantTransaction {
         from_position: u64,
         rows_max: usize,
     ) -> Result<Vec<Record>> {
+        let definition = self.permit(Operation::Rank, record_type)?.record_type;
         if rows_max > GET_MANY_KEYS_MAX {
             return Err(limit("the records that are read together", rows_max, GET_MANY_KEYS_MAX));
         }
-        let definition = self.record_type(record_type)?;
         let index = rank_index(definition, index)?;
         let elements = {
             let _alone = self.ranks.lock().await;
@@ -103,7 +104,7 @@ impl TenantTransaction {
     ///
     /// As [`rank_of_value`](TenantTransaction::rank_of_value).
     pub async fn rank_count(&self, record_type: &str, index: &str, group: &[Option<Value>]) -> Result<u64> {
-        let index = rank_index(self.record_type(record_type)?, index)?;
+        let index = rank_index(self.permit(Operation::Rank, record_type)?.record_type, index)?;
         let _alone = self.ranks.lock().await;
         self.set_of_group(index, group)?.count_all(self.isolation()).await
     }

@@ -22,6 +22,8 @@ pub(crate) struct Context<'a> {
     pub(crate) space: &'a KeySpace,
     pub(crate) tenant: u64,
     pub(crate) header: &'a TenantHeader,
+    /// Who changes it: the subject of the grant, or nobody that is known.
+    pub(crate) actor: &'a str,
     pub(crate) wall_us: i64,
     pub(crate) read_version: i64,
 }
@@ -44,7 +46,7 @@ pub(crate) fn append(
     let entry = LogEntry {
         format: FORMAT,
         wall_us: context.wall_us,
-        actor: String::new(),
+        actor: context.actor.to_owned(),
         request_id: String::new(),
         schema_version: context.header.schema_version,
         operations: operations.collect(),

@@ -7,6 +7,7 @@ use tenantry_kv::{Isolation, RangeRequest, Transaction};
 use uuid::Uuid;
 
 use super::{CACHE_ENTRIES_MAX, Database, Inner, lock, new_uuid, uuid_of};
+use crate::access::Operation;
 use crate::change_log;
 use crate::error::{Code, Error, Result, shown};
 use crate::key_space::CATALOG_TENANT;
@@ -42,6 +43,7 @@ impl Database {
     ///
     /// 20021 when a schema of that name exists and says something else; 20060 for one that is too large.
     pub async fn apply_schema(&self, definition: &SchemaDefinition) -> Result<Applied> {
+        self.authorize(Operation::ApplySchema).await?;
         let stored = Bytes::from(definition.to_stored()?);
         let inner = &self.inner;
         let uuid = new_uuid(&inner.env);
@@ -79,6 +81,7 @@ impl Database {
     ///
     /// 20020.
     pub async fn schema(&self, name: &str) -> Result<Arc<Schema>> {
+        self.authorize(Operation::ViewSchemas).await?;
         let inner = &self.inner;
         inner
             .runner
@@ -95,6 +98,7 @@ impl Database {
     ///
     /// The engine's own.
     pub async fn schema_names(&self) -> Result<Vec<String>> {
+        self.authorize(Operation::ViewSchemas).await?;
         let inner = &self.inner;
         inner
             .runner
@@ -148,6 +152,7 @@ impl Inner {
             space: &self.keys,
             tenant: CATALOG_TENANT,
             header: &header,
+            actor: "",
             wall_us: self.env.clock.wall_us(),
             read_version: transaction.read_version().await?,
         };

@@ -1,5 +1,6 @@
 //! A database: its header, its state, and what is known of its tenants.
 
+mod access;
 mod catalog;
 mod tenants;
 
@@ -16,6 +17,7 @@ use tenantry_kv::runner::Runner;
 use tenantry_kv::{Engine, EngineProfile, Isolation, KvFuture, MutationType, RangeRequest, Transaction};
 use uuid::Uuid;
 
+use crate::access::{Access, Action, Operation};
 use crate::defaults::now;
 use crate::error::{Code, Error, Result, shown};
 use crate::ids::Ids;
@@ -38,6 +40,7 @@ const CACHE_ENTRIES_MAX: usize = 10_000;
 #[derive(Clone)]
 pub struct Database {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) access: Access,
 }
 
 pub(crate) struct Inner {
@@ -145,7 +148,7 @@ impl Database {
             headers: Mutex::default(),
             index_uses: Mutex::default(),
         };
-        Ok(Database { inner: Arc::new(inner) })
+        Ok(Database { inner: Arc::new(inner), access: Access::default() })
     }
 
     /// Removes the database with everything in it, and its name from the engine. What is still under way in it fails.
@@ -154,6 +157,7 @@ impl Database {
     ///
     /// 20003 and 20004 when it is read-only or the target of a copy.
     pub async fn erase(&self) -> Result<()> {
+        self.authorize(Operation::EraseDatabase).await?;
         let inner = &self.inner;
         // Slots lie in what goes: an unknown outcome is settled by removing what is left, which may be nothing.
         let runner = Runner::for_idempotent_work(inner.engine.clone(), inner.env.clone());
@@ -196,8 +200,11 @@ impl Database {
     }
 
     /// How often queries of this process used each index of a schema since the database was opened: an index that nothing uses costs every writer and
-    /// serves nobody. By record type and index.
+    /// serves nobody. By record type and index. Nothing is told to a grant without [`Action::ViewDatabase`]: tenants share a schema.
     pub fn index_uses(&self, schema: &Schema) -> Vec<(String, String, u64)> {
+        if self.grant().is_some_and(|grant| !grant.allows(Action::ViewDatabase)) {
+            return Vec::new();
+        }
         let uses = lock(&self.inner.index_uses);
         let types = schema.definition.types.iter();
         let indexes = types.flat_map(|record_type| {
@@ -213,6 +220,7 @@ impl Database {
     ///
     /// The engine's own.
     pub async fn statistics(&self) -> Result<DatabaseStatistics> {
+        self.authorize(Operation::ViewDatabase).await?;
         let inner = &self.inner;
         inner
             .runner

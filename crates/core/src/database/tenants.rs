@@ -8,6 +8,7 @@ use tenantry_kv::{Isolation, Transaction};
 use uuid::Uuid;
 
 use super::{Database, Inner, number_of, uuid_of};
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, shown};
 use crate::limits::NAME_SIZE_BYTES_MAX;
 use crate::messages::{TenantEntry, TenantHeader, read};
@@ -127,6 +128,12 @@ impl Database {
     ///
     /// 20010.
     pub async fn describe_tenant(&self, name: &str) -> Result<TenantInfo> {
+        self.authorize_tenant(Operation::DescribeTenant, name).await?;
+        self.find_tenant(name).await
+    }
+
+    /// As [`describe_tenant`](Database::describe_tenant), whatever a grant says.
+    pub(crate) async fn find_tenant(&self, name: &str) -> Result<TenantInfo> {
         let inner = &self.inner;
         inner.runner.read(|transaction| async move { inner.tenant_named(&*transaction, name).await }).await
     }

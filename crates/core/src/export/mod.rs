@@ -47,6 +47,7 @@ use bytes::Bytes;
 
 use self::area::AreaOptions;
 use self::spool::Spool;
+use crate::access::Operation;
 use crate::consistent_scan::{ConsistentScan, Found, FoundPage, NextStep, Region};
 use crate::database::Schema;
 use crate::error::{Code, Error, Result, limit, shown};
@@ -55,7 +56,7 @@ use crate::limits::{EXPORT_MEMORY_SIZE_BYTES_DEFAULT, EXPORT_MEMORY_SIZE_BYTES_M
 use crate::query::{self, Query};
 use crate::record::RecordVersion;
 use crate::schema::RecordType;
-use crate::tenant::Tenant;
+use crate::tenant::{Permit, Tenant};
 use crate::value::Field;
 use crate::wire;
 
@@ -134,6 +135,8 @@ impl Export {
 struct Part {
     record_type: RecordType,
     filter: Option<Expression>,
+    /// Whether the filter keeps back records that are not to be counted either.
+    has_policy: bool,
     selected: Vec<String>,
 }
 
@@ -145,7 +148,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(export: &Export, schema: &Arc<Schema>) -> Result<Plan> {
+    fn new(export: &Export, tenant: &Tenant, schema: &Arc<Schema>) -> Result<Plan> {
         let everything: Vec<Query>;
         let queries = match export.queries.is_empty() {
             true => {
@@ -157,7 +160,7 @@ impl Plan {
         };
         let mut parts: Vec<Part> = Vec::with_capacity(queries.len());
         for query in queries {
-            let part = Part::new(query, schema)?;
+            let part = Part::new(query, tenant, schema)?;
             if parts.iter().any(|other| other.record_type.id == part.record_type.id) {
                 let detail = format!("the export names the type {} twice", shown(&query.record_type));
                 return Err(Error::new(Code::QueryInvalid, detail));
@@ -177,8 +180,9 @@ impl Plan {
 }
 
 impl Part {
-    fn new(query: &Query, schema: &Schema) -> Result<Part> {
-        let record_type = schema.definition.record_type(&query.record_type)?;
+    fn new(query: &Query, tenant: &Tenant, schema: &Schema) -> Result<Part> {
+        let Permit { record_type, policy } =
+            tenant.permit_in(Operation::Export, schema, &query.record_type)?;
         if !query.order.is_empty() || query.after.is_some() {
             let detail = "an export has the order of the primary keys, and no pages: leave out the order and the token";
             return Err(Error::new(Code::QueryInvalid, detail));
@@ -186,14 +190,15 @@ impl Part {
         for name in &query.selected {
             record_type.field(name)?;
         }
+        let (asked, parameters) = (query.filter.as_ref(), &query.parameters);
+        let asked = query::compile(&ParsedFilters::default(), asked, parameters, record_type)?;
         Ok(Part {
             record_type: record_type.clone(),
-            filter: query::compile(
-                &ParsedFilters::default(),
-                query.filter.as_ref(),
-                &query.parameters,
-                record_type,
-            )?,
+            filter: match &policy {
+                None => asked,
+                Some(policy) => Some(policy.and(asked)),
+            },
+            has_policy: policy.is_some(),
             selected: query.selected.clone(),
         })
     }
@@ -244,7 +249,7 @@ impl Exporter {
             let (found, least) = (export.memory_size_bytes_max, EXPORT_MEMORY_SIZE_BYTES_MIN);
             return Err(limit("the least bytes that an export keeps in memory", found, least));
         }
-        let plan = Plan::new(&export, &tenant.schema().await?)?;
+        let plan = Plan::new(&export, tenant, &tenant.schema().await?)?;
         let spool = Spool::new(&tenant.database.inner.env, &export.area_options());
         Ok(Exporter {
             tenant: tenant.clone(),
@@ -316,14 +321,13 @@ impl Exporter {
     }
 
     fn restart(&mut self, schema: Arc<Schema>) -> Result<()> {
-        self.plan = Plan::new(&self.export, &schema)?;
+        self.plan = Plan::new(&self.export, &self.tenant, &schema)?;
         self.spool = Spool::new(&self.tenant.database.inner.env, &self.export.area_options());
         (self.cursor, self.rows) = (Bytes::new(), 0);
         Ok(())
     }
 
     fn take(&mut self, page: FoundPage) -> Result<bool> {
-        self.rows += page.changes.len() as u64;
         for (index, change) in page.changes.into_iter().enumerate() {
             let (region, key, put) = match change {
                 Found::Put { region, key, value, version: Some(version), .. } => {
@@ -345,6 +349,7 @@ impl Exporter {
             {
                 value = Some(put_aside(version, &payload));
             }
+            self.rows += u64::from(value.is_some() || !part.has_policy);
             let key = spool_key(place, &key);
             match (index < page.chunk_begin, value) {
                 (true, value) => self.spool.patch(key, value)?,

@@ -14,6 +14,8 @@ use crate::value::{Field, FieldType, Value};
 
 /// The name under which parameters are found.
 pub(super) const PARAMETERS: &str = "param";
+/// The name under which a row policy finds what is known of whoever asks.
+const CLAIMS: &str = "claims";
 
 /// What the names of an expression stand for.
 pub(super) struct Names<'a> {
@@ -21,6 +23,8 @@ pub(super) struct Names<'a> {
     pub(super) type_name: &'a str,
     pub(super) fields: &'a [Field],
     pub(super) parameters: &'a BTreeMap<String, Value>,
+    /// For row policies: what is known of whoever asks.
+    pub(super) claims: Option<&'a BTreeMap<String, Value>>,
 }
 
 /// The typed form of a tree. Every parameter has to be used.
@@ -103,6 +107,10 @@ impl Checker<'_> {
         let Some((first, rest)) = path.split_first() else {
             return Err(Error::new(Code::FieldNotFound, "a field has a name"));
         };
+        // Before everything else: no record can put anything in the place of a claim.
+        if let Some(claims) = self.names.claims.filter(|_| first == CLAIMS) {
+            return read_claim(claims, rest);
+        }
         if let Some(level) = self.elements.iter().rposition(|(name, _)| name == first) {
             let element_type = &self.elements[level].1;
             let field_type = self.inside(element_type, path, 1)?.clone();
@@ -221,7 +229,8 @@ impl Checker<'_> {
         condition: &Tree,
         depth: usize,
     ) -> Result<Typed> {
-        if !is_name(name) || name == PARAMETERS {
+        let is_taken = name == PARAMETERS || (self.names.claims.is_some() && name == CLAIMS);
+        if !is_name(name) || is_taken {
             return Err(invalid(format!("the elements of a list cannot be named {}", shown(name))));
         }
         let list = self.read(list, depth + 1)?;
@@ -342,6 +351,19 @@ fn check_is_string(typed: &Typed, name: &str) -> Result<()> {
 }
 
 /// Whether elements can be called so in a text: a builder calls them what it likes.
+/// What stands for a claim. One that is not given refuses the expression.
+fn read_claim(claims: &BTreeMap<String, Value>, path: &[String]) -> Result<Typed> {
+    let refused = |detail: String| Err(Error::new(Code::ParameterInvalid, detail));
+    match path {
+        [name] => match claims.get(name) {
+            Some(value) => literal(value.clone())
+                .or_else(|error| refused(format!("the claim {}: {}", shown(name), error.detail()))),
+            None => refused(format!("there is no claim {}", shown(name))),
+        },
+        _ => refused("a claim is written claims.NAME".to_owned()),
+    }
+}
+
 fn is_name(name: &str) -> bool {
     const RESERVED: [&str; 21] = [
         "as",

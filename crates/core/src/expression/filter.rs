@@ -42,7 +42,7 @@ impl Filter {
         fields: &[Field],
         parameters: &BTreeMap<String, Value>,
     ) -> Result<Expression> {
-        let names = Names { type_name, fields, parameters };
+        let names = Names { type_name, fields, parameters, claims: None };
         let typed = match &self.source {
             Source::Text(text) => check::check(&*parsed.tree(text)?, &names)?,
             Source::Built(term) => check::check(&term.tree, &names)?,

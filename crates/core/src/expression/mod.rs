@@ -80,8 +80,24 @@ impl Expression {
         fields: &[Field],
         parameters: &BTreeMap<String, Value>,
     ) -> Result<Expression> {
-        let names = Names { type_name, fields, parameters };
+        let names = Names { type_name, fields, parameters, claims: None };
         condition(check::check(&parse::parse(text)?, &names)?)
+    }
+
+    /// Reads a condition in which `claims.NAME` stands for what is known of whoever asks; a field of that name cannot be named in it. What it names has to be given.
+    pub(crate) fn parse_with_claims(
+        text: &str,
+        type_name: &str,
+        fields: &[Field],
+        claims: &BTreeMap<String, Value>,
+    ) -> Result<Expression> {
+        let names = Names { type_name, fields, parameters: &BTreeMap::new(), claims: Some(claims) };
+        condition(check::check(&parse::parse(text)?, &names)?)
+    }
+
+    /// Fails for a text that is no expression on whatever type.
+    pub(crate) fn check_syntax(text: &str) -> Result<()> {
+        parse::parse(text).map(|_| ())
     }
 
     /// Reads an expression of any type on the fields of a type that is not made yet.
@@ -94,7 +110,7 @@ impl Expression {
         type_name: &str,
         fields: &[Field],
     ) -> Result<(Expression, FieldType)> {
-        let names = Names { type_name, fields, parameters: &BTreeMap::new() };
+        let names = Names { type_name, fields, parameters: &BTreeMap::new(), claims: None };
         let typed = check::check(&parse::parse(text)?, &names)?;
         match typed.kind {
             Type::Of(field_type) => Ok((Expression { root: typed.node }, field_type)),

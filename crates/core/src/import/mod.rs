@@ -38,6 +38,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json};
 
 use self::work::Work;
+use crate::access::Operation;
 use crate::database::Database;
 use crate::error::{Code, Error, Kind, Result};
 use crate::tenant::Tenant;
@@ -140,6 +141,8 @@ impl Importer {
         mapping: ImportMapping,
         replaces: bool,
     ) -> Result<Importer> {
+        let operation = if replaces { Operation::ImportReplacing } else { Operation::Import };
+        database.access.authorize_type(operation, record_type, database.inner.env.clock.wall_us())?;
         let mut opened = None;
         let schema = match &destination {
             Destination::Tenant(name) => opened.insert(database.tenant(name).await?).schema().await?,

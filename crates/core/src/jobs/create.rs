@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::job::JobId;
 use super::kind::JobKind;
 use super::store;
+use crate::access::Operation;
 use crate::database::{Database, Inner};
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::{JOB_PARAMETERS_SIZE_BYTES_MAX, JOB_STEP_SIZE_INITIAL, JOBS_UNFINISHED_MAX};
@@ -27,6 +28,14 @@ impl Database {
         tenant: Option<&Tenant>,
         parameters: &Json,
     ) -> Result<JobId> {
+        match tenant {
+            None => self.authorize(Operation::ManageAllJobs).await?,
+            Some(tenant) => {
+                self.authorize_tenant(Operation::CreateJob, &tenant.info.name).await?;
+                self.access.check_more_actions(Operation::CreateJob, kind.actions())?;
+                tenant.read(|transaction| async move { transaction.authorize_job(kind) }).await?;
+            }
+        }
         let inner = &self.inner;
         let id = new_id(inner);
         let definition = &define(inner, kind, tenant, parameters)?;
@@ -48,6 +57,7 @@ impl TenantTransaction {
     ///
     /// As [`Database::create_job`].
     pub async fn create_job(&self, kind: &dyn JobKind, parameters: &Json) -> Result<JobId> {
+        self.authorize_job(kind)?;
         let tenant = self.tenant();
         let inner = &tenant.database.inner;
         let id = new_id(inner);
@@ -55,6 +65,12 @@ impl TenantTransaction {
         inner.check_writable(&**self.engine_transaction()).await?;
         enqueue(inner, &**self.engine_transaction(), id, &definition).await?;
         Ok(JobId(id))
+    }
+
+    /// Fails unless a job of a kind may be created. Its steps are done by whoever works on jobs and know no grant: so it takes all that the kind does, in the whole tenant.
+    fn authorize_job(&self, kind: &dyn JobKind) -> Result<()> {
+        self.authorize(Operation::CreateJob)?;
+        self.tenant().database.access.check_more_actions(Operation::CreateJob, kind.actions())
     }
 }
 

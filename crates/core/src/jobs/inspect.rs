@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use tenantry_kv::tuple::Element;
-use tenantry_kv::{Isolation, KvFuture, RangeRequest};
+use tenantry_kv::{Isolation, KvFuture, RangeRequest, Transaction};
 use uuid::Uuid;
 
 use super::job::{Job, JobId, JobState};
 use super::store::{self, Change, Reading, StoredJob};
+use crate::access::Operation;
 use crate::database::Database;
 use crate::error::{Code, Error, Result, limit};
 use crate::limits::JOBS_PAGE_ROWS_MAX;
@@ -60,7 +61,9 @@ impl Database {
             .runner
             .read(|transaction| async move {
                 let reading = Reading::begin(inner, &*transaction, id.0, Isolation::Snapshot)?;
-                reading.job().await?.ok_or_else(|| store::not_found(id.0))
+                let stored = reading.job().await?.ok_or_else(|| store::not_found(id.0))?;
+                self.authorize_job(&*transaction, Operation::ViewJobs, id, &stored.definition).await?;
+                Ok::<_, Error>(stored)
             })
             .await?;
         Job::of(stored)
@@ -72,6 +75,9 @@ impl Database {
     ///
     /// The engine's own; the future's too: 1032 when too many watches are outstanding.
     pub async fn watch_job(&self, id: JobId) -> Result<KvFuture<()>> {
+        if self.grant().is_some() {
+            self.job(id).await?;
+        }
         let inner = &self.inner;
         inner
             .runner
@@ -90,6 +96,7 @@ impl Database {
         if rows_max == 0 || rows_max > JOBS_PAGE_ROWS_MAX {
             return Err(limit("the jobs of a page (at least one)", rows_max, JOBS_PAGE_ROWS_MAX));
         }
+        let only = self.authorize_listing(filter).await?;
         let inner = &self.inner;
         inner
             .runner
@@ -113,14 +120,16 @@ impl Database {
                             continue;
                         }
                         let mut part = |part| parts.remove(&part).unwrap_or_default();
+                        let definition = read::<JobDefinition>(&part(store::DEFINITION), "a job")?;
+                        let is_granted = only.is_none_or(|tenant| tenant == definition.tenant);
                         let job = Job::of(StoredJob {
                             id,
-                            definition: read::<JobDefinition>(&part(store::DEFINITION), "a job")?,
+                            definition,
                             status: read::<JobStatus>(&part(store::STATUS), "how a job stands")?,
                             lease: read::<JobLease>(&part(store::LEASE), "the lease of a job")?,
                         })?;
                         let id = job.id;
-                        if filter.takes(&job) {
+                        if is_granted && filter.takes(&job) {
                             page.jobs.push(job);
                         }
                         if page.jobs.len() == rows_max || scanned >= SCANNED_MAX {
@@ -148,6 +157,7 @@ impl Database {
                 inner.check_writable(&*transaction).await?;
                 let StoredJob { definition, mut status, lease, .. } =
                     store::load(inner, &*transaction, id.0).await?;
+                self.authorize_job(&*transaction, Operation::CancelJob, id, &definition).await?;
                 match status.state() {
                     JobStateKind::Cancelled => return Ok(()),
                     JobStateKind::Done | JobStateKind::Failed => {
@@ -168,6 +178,52 @@ impl Database {
             })
             .await?;
         self.job(id).await
+    }
+}
+
+impl Database {
+    /// Fails unless an operation on a job is allowed: one of another tenant is not there.
+    async fn authorize_job(
+        &self,
+        transaction: &dyn Transaction,
+        operation: Operation,
+        id: JobId,
+        definition: &JobDefinition,
+    ) -> Result<()> {
+        if self.grant().is_none() {
+            return Ok(());
+        }
+        let now_us = self.inner.env.clock.wall_us();
+        let tenant = match definition.tenant {
+            0 => Err(Error::new(Code::TenantNotFound, "")),
+            tenant => self.tenant_with_id(transaction, tenant).await,
+        };
+        match tenant {
+            Ok(tenant) if self.access.covers_name(&tenant.info.name) => {
+                let keys = &tenant.keys;
+                let header = self.inner.header(transaction, tenant.info.id, keys).await?;
+                self.check_tenant(transaction, &tenant.info, &header).await?;
+                self.access.authorize(operation, now_us)
+            }
+            // Of the whole database, or of a tenant that there is no more.
+            Err(error) if error.code() == Code::TenantNotFound && self.access.covers_all() => {
+                self.access.authorize(Operation::ManageAllJobs, now_us)
+            }
+            Err(error) if error.code() != Code::TenantNotFound => Err(error),
+            _ => Err(store::not_found(id.0)),
+        }
+    }
+
+    /// Fails unless jobs may be listed; returns the id of the tenant whose jobs alone are, if a grant says so.
+    async fn authorize_listing(&self, filter: &JobFilter) -> Result<Option<u64>> {
+        match &filter.tenant {
+            _ if self.grant().is_none() => Ok(None),
+            None => self.authorize(Operation::ManageAllJobs).await.map(|()| None),
+            Some(name) => {
+                self.authorize_tenant(Operation::ViewJobs, name).await?;
+                self.find_tenant(name).await.map(|info| Some(info.id))
+            }
+        }
     }
 }
 

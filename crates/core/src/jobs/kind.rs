@@ -11,6 +11,7 @@ use serde_json::Value as Json;
 use tenantry_kv::TransactionRef;
 
 use super::kinds;
+use crate::access::Action;
 use crate::database::Database;
 use crate::error::{Code, Error, Result};
 use crate::tenant::TenantTransaction;
@@ -32,6 +33,12 @@ pub trait JobKind: Send + Sync {
     ///
     /// 20101, or whatever says what is wrong.
     fn check(&self, parameters: &Json) -> Result<()>;
+
+    /// What the holder of a grant needs to create a job of the kind, besides [`Action::ManageJobs`]: the steps themselves know no grant. A kind that does not say needs
+    /// [`Action::ManageDatabase`].
+    fn actions(&self) -> &'static [Action] {
+        &[Action::ManageDatabase]
+    }
 
     /// Does one step: a piece of work in the step's transaction, and where to go on.
     ///

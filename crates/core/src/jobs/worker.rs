@@ -14,6 +14,7 @@ use super::queue::{self, Picked};
 use super::retention;
 use super::step::{self, Held, Stepped, Stepper};
 use super::store::{Change, Reading, StoredJob};
+use crate::access::Operation;
 use crate::database::{Database, new_uuid};
 use crate::error::{Code, Error, Result};
 use crate::limits::{
@@ -121,6 +122,7 @@ impl Worker {
     ///
     /// 20003, 20004 while the database may not change; the engine's own, when not even a failure can be noted. What goes wrong in a job is noted in the job.
     pub async fn run_one_step(&mut self) -> Result<Worked> {
+        self.database.authorize(Operation::ManageAllJobs).await?;
         let held = match self.held.take() {
             Some(held) => held,
             None => match self.next_job().await? {
@@ -155,6 +157,7 @@ impl Worker {
     ///
     /// 20100; 20102 for a job of a kind that this worker does not know; 20010, 20013 to 20015 when the state of its tenant forbids it, and the job waits; as [`run_one_step`](Worker::run_one_step).
     pub async fn run_job(&mut self, id: JobId, mut progress: impl FnMut(&Job)) -> Result<Job> {
+        self.database.authorize(Operation::ManageAllJobs).await?;
         loop {
             let job = self.database.job(id).await?;
             progress(&job);

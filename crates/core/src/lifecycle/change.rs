@@ -7,6 +7,7 @@ use tenantry_kv::Isolation;
 
 use super::labels::{check_labels, check_plan};
 use super::parked;
+use crate::access::Operation;
 use crate::database::{Database, TenantInfo, info_of};
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::REASON_SIZE_BYTES_MAX;
@@ -30,6 +31,7 @@ impl Database {
     ///
     /// 20010; 20012 for a name that cannot be one, 20011 when another tenant has it; 20003, 20004 for a database that may not change.
     pub async fn rename_tenant(&self, name: &str, new_name: &str) -> Result<TenantInfo> {
+        self.authorize(Operation::RenameTenant).await?;
         check_name("tenant", new_name)?;
         let inner = &self.inner;
         inner
@@ -61,6 +63,7 @@ impl Database {
         name: &str,
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<TenantInfo> {
+        self.authorize_tenant(Operation::LabelTenant, name).await?;
         let inner = &self.inner;
         inner
             .runner
@@ -85,6 +88,7 @@ impl Database {
     ///
     /// 20010; 20016 for a name that cannot be a plan's; 20003, 20004 for a database that may not change.
     pub async fn set_tenant_plan(&self, name: &str, plan: Option<&str>) -> Result<TenantInfo> {
+        self.authorize(Operation::SetPlan).await?;
         check_plan(plan)?;
         let inner = &self.inner;
         inner
@@ -111,6 +115,7 @@ impl Database {
         suspension: Suspension,
         reason: &str,
     ) -> Result<TenantInfo> {
+        self.authorize_tenant(Operation::SuspendTenant, name).await?;
         let state = match suspension {
             Suspension::ReadOnly => TenantState::ReadOnly,
             Suspension::Blocked => TenantState::Blocked,
@@ -124,6 +129,7 @@ impl Database {
     ///
     /// 20010; 20015 for a tenant that is being filled; 20003, 20004 for a database that may not change.
     pub async fn resume_tenant(&self, name: &str) -> Result<TenantInfo> {
+        self.authorize_tenant(Operation::SuspendTenant, name).await?;
         self.set_tenant_state(name, TenantState::Active, "").await
     }
 

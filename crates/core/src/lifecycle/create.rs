@@ -8,6 +8,7 @@ use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::{Isolation, Transaction};
 
 use super::labels::{check_labels, check_plan};
+use crate::access::Operation;
 use crate::database::{Database, FORMAT_VERSION, TenantInfo, info_of, new_uuid, number_of};
 use crate::error::{Code, Error, Result, shown};
 use crate::messages::{TenantEntry, TenantHeader};
@@ -79,6 +80,7 @@ impl Database {
         schema: &str,
         options: &TenantOptions,
     ) -> Result<Tenant> {
+        self.authorize(Operation::CreateTenant).await?;
         check_name("tenant", name)?;
         options.check()?;
         let inner = &self.inner;

@@ -1,5 +1,6 @@
 //! The end of a tenant.
 
+use crate::access::Operation;
 use crate::database::{Database, TenantInfo};
 use crate::error::{Error, Result};
 
@@ -10,6 +11,7 @@ impl Database {
     ///
     /// 20010.
     pub async fn delete_tenant(&self, name: &str) -> Result<TenantInfo> {
+        self.authorize_tenant(Operation::DeleteTenant, name).await?;
         let inner = &self.inner;
         let info = inner
             .runner

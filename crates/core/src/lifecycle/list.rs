@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tenantry_kv::{Isolation, KeyRange, KeyValue, RangeRequest, Transaction};
 
+use crate::access::Operation;
 use crate::database::{Database, Inner, TenantInfo, info_of, number_of};
 use crate::error::{Code, Error, Result, limit};
 use crate::key_space::behind;
@@ -109,6 +110,7 @@ impl Database {
         after: Option<&str>,
         rows_max: usize,
     ) -> Result<TenantPage> {
+        self.authorize(Operation::ListTenants).await?;
         if rows_max == 0 || rows_max > TENANTS_PAGE_ROWS_MAX {
             return Err(limit("the tenants of a page", rows_max, TENANTS_PAGE_ROWS_MAX));
         }

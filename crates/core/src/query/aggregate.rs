@@ -14,6 +14,7 @@ use tenantry_kv::{KeyRange, RangeRequest};
 use super::compile;
 use super::cursor::{Cursor, Taken};
 use super::plan::{self, Request};
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::expression::{Expression, Filter, Node, ParsedFilters, order};
 use crate::index_form;
@@ -211,7 +212,7 @@ impl TenantTransaction {
     /// 20023, 20024, 20040, 20041, 20044 for what does not fit the schema; 20042 for a measure that its type does not have, or whose result no value holds; 20043
     /// when more than 100,000 records would have to be looked at; 20060 for more than 10,000 groups; the engine's own.
     pub async fn aggregate(&self, aggregation: &Aggregation) -> Result<Groups> {
-        let record_type = self.record_type(&aggregation.record_type)?;
+        let record_type = self.permit(Operation::Aggregate, &aggregation.record_type)?.record_type;
         let asked = read(&self.tenant().filters, aggregation, record_type)?;
         match answers(&asked) {
             Some(answers) => self.read_indexes(&asked, &answers).await,

@@ -82,6 +82,12 @@ impl Explanation {
         }
     }
 
+    /// Takes out whatever tells of records that are not on the page.
+    pub(super) fn hide_counts(&mut self) {
+        (self.scanned, self.keys_read, self.size_bytes_read) = (self.rows_returned, 0, 0);
+        (self.statistics, self.others) = (Vec::new(), Vec::new());
+    }
+
     /// The explanation in JSON.
     pub fn to_json(&self) -> Json {
         let path = |path: &PathExplanation| {

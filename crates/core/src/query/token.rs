@@ -44,6 +44,7 @@ struct Contents {
 pub(super) fn seal(
     transaction: &TenantTransaction,
     query: &Query,
+    policy: &str,
     plan: u64,
     position: Bytes,
 ) -> Result<String> {
@@ -52,7 +53,7 @@ pub(super) fn seal(
     let header = transaction.header();
     let contents = Contents {
         tenant: header.uuid.clone(),
-        query: identity(query),
+        query: identity(query, policy),
         plan,
         position,
         epoch: header.token_epoch,
@@ -73,7 +74,12 @@ pub(super) fn seal(
 }
 
 /// The plan that a token belongs to, and where it had come to.
-pub(super) fn open(transaction: &TenantTransaction, query: &Query, text: &str) -> Result<(u64, Bytes)> {
+pub(super) fn open(
+    transaction: &TenantTransaction,
+    query: &Query,
+    policy: &str,
+    text: &str,
+) -> Result<(u64, Bytes)> {
     if text.len() > TEXT_SIZE_BYTES_MAX {
         return Err(damaged());
     }
@@ -94,7 +100,7 @@ pub(super) fn open(transaction: &TenantTransaction, query: &Query, text: &str) -
     if contents.tenant != header.uuid && !is_active(Fault::TokenNotBoundToTenant) {
         return Err(Error::new(Code::TokenOfAnotherTenant, "a token is good for the tenant that gave it"));
     }
-    if contents.query != identity(query) && !is_active(Fault::TokenNotBoundToQuery) {
+    if contents.query != identity(query, policy) && !is_active(Fault::TokenNotBoundToQuery) {
         let detail = "the type, the filter, its parameters, the order and the fields have to be those of the page before";
         return Err(Error::new(Code::TokenOfAnotherQuery, detail));
     }
@@ -125,8 +131,8 @@ fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {
     Ok(ChaCha20Poly1305::new(&key))
 }
 
-/// What a token has to come back with: type, filter, parameters, order and selection.
-fn identity(query: &Query) -> u64 {
+/// What a token has to come back with: type, filter, parameters, order, selection, and the same row policy.
+fn identity(query: &Query, policy: &str) -> u64 {
     let mut text = Vec::new();
     let mut part = |bytes: &[u8]| {
         text.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
@@ -144,5 +150,9 @@ fn identity(query: &Query) -> u64 {
         part(&[u8::from(column.is_descending)]);
     }
     query.selected.iter().for_each(|name| part(name.as_bytes()));
+    if !policy.is_empty() {
+        part(b"policy");
+        part(policy.as_bytes());
+    }
     XxHash3_64::oneshot(&text)
 }

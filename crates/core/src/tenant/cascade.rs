@@ -15,6 +15,7 @@ use tenantry_kv::tuple::{self, Element};
 use super::records::Stored;
 use super::references::{DeletePlan, Obstacle, Outlook};
 use super::transaction::TenantTransaction;
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, shown};
 use crate::limits::{CASCADE_CLIMB_RECORDS_MAX, CASCADE_RECORDS_MAX};
 use crate::messages::{CascadeCursor, RecordName};
@@ -82,7 +83,8 @@ impl TenantTransaction {
         cursor: CascadeCursor,
         records_max: usize,
     ) -> Result<CascadeStep> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::DeleteCascading, record_type)?.record_type;
+        self.check_deletion(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
         let mut cascade = Cascade {
             transaction: self,

@@ -12,7 +12,8 @@ pub(super) fn described(
     transaction: &TenantTransaction,
     error: &tenantry_kv::Error,
 ) -> Option<tenantry_kv::Error> {
-    if error.conflicts().is_empty() {
+    // It may be a record that the grant does not show.
+    if error.conflicts().is_empty() || transaction.tenant.is_limited() {
         return None;
     }
     let mut names: Vec<String> = Vec::new();

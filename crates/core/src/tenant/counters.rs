@@ -5,6 +5,7 @@ use tenantry_kv::{Isolation, MutationType, RangeRequest};
 
 use super::raw::change;
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
+use crate::access::Operation;
 use crate::database::mutation_code;
 use crate::error::{Code, Error, Result, limit};
 use crate::limits::COUNTER_SHARDS_MAX;
@@ -28,6 +29,7 @@ impl TenantTransaction {
     ///
     /// 20060 for no or more than 64 shards; as [`add_to_counter`](TenantTransaction::add_to_counter).
     pub fn add_to_sharded_counter(&self, name: &str, amount: i64, shards: u16) -> Result<()> {
+        self.authorize(Operation::AddToCounter)?;
         check_name("counter", name)?;
         if shards == 0 || shards > COUNTER_SHARDS_MAX {
             let what = "the shards of a counter (at least one)";
@@ -59,6 +61,7 @@ impl TenantTransaction {
     ///
     /// 20012; the engine's own.
     pub async fn counter(&self, name: &str) -> Result<i64> {
+        self.authorize(Operation::Counter)?;
         check_name("counter", name)?;
         let range = self.tenant.keys.counter_parts(name)?;
         let mut sum = 0i64;
@@ -79,6 +82,7 @@ impl TenantTransaction {
     ///
     /// 20012; 20060 after the last of 2^63-1 numbers; the engine's own.
     pub async fn next_in_sequence(&self, name: &str) -> Result<i64> {
+        self.authorize(Operation::NextInSequence)?;
         check_name("sequence", name)?;
         let key = self.tenant.keys.sequence(name)?;
         let last = read_number(self.transaction.get(&key, Isolation::Serializable).await?, "a sequence")?;

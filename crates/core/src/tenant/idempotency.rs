@@ -16,6 +16,7 @@ use tenantry_kv::{EngineError, Isolation, KvFuture, RangeBatch, RangeRequest};
 use super::Tenant;
 use super::run::start;
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, limit};
 use crate::limits::{
     IDEMPOTENCY_KEY_SIZE_BYTES_MAX, IDEMPOTENCY_RESULT_SIZE_BYTES_MAX, IDEMPOTENCY_RETENTION,
@@ -37,7 +38,8 @@ impl Tenant {
     /// Runs `body` as [`run`](Tenant::run) does, but once for a key within 24 hours: a repeat, by whatever process and after whatever outcome, returns the first result and does
     /// nothing else. Nothing is kept of a transaction that failed: its repeat runs.
     ///
-    /// `fingerprint` stands for what the request asks for; only its hash is kept. The result is kept as JSON.
+    /// `fingerprint` stands for what the request asks for; only its hash is kept. The result is kept as JSON. To the holder of a grant, the key of another subject's belongs to another
+    /// request.
     ///
     /// # Errors
     ///
@@ -101,7 +103,7 @@ impl Tenant {
             let (found, most) = (retention.as_secs() as usize, IDEMPOTENCY_RETENTION_MAX.as_secs() as usize);
             return Err(limit("the seconds that a result is kept", found, most).into());
         }
-        let hash = blake3::hash(fingerprint);
+        let hash = self.fingerprint(fingerprint);
         let body = Mutex::new(body);
         let (value, is_repeated, has_expired) = self
             .run(|transaction| {
@@ -130,7 +132,7 @@ impl Tenant {
             .await?;
         if has_expired {
             // It is nobody's who waits for this result: whoever comes next tries again.
-            let _ = self.remove_expired_idempotency_records().await;
+            let _ = self.forget_results().await;
         }
         Ok(Idempotent { value, is_repeated })
     }
@@ -143,6 +145,25 @@ impl Tenant {
     ///
     /// As [`run`](Tenant::run).
     pub async fn remove_expired_idempotency_records(&self) -> Result<usize> {
+        self.authorize(Operation::ForgetResults)?;
+        self.forget_results().await
+    }
+
+    /// What a request asks for, and who asks: nobody is given another's result.
+    fn fingerprint(&self, of: &[u8]) -> blake3::Hash {
+        match self.database.grant() {
+            None => blake3::hash(of),
+            Some(grant) => {
+                let mut hasher = blake3::Hasher::new();
+                for part in [b"grant", grant.subject().as_bytes(), of] {
+                    hasher.update(&(part.len() as u64).to_le_bytes()).update(part);
+                }
+                hasher.finalize()
+            }
+        }
+    }
+
+    async fn forget_results(&self) -> Result<usize> {
         self.run(|transaction| async move {
             transaction.remove_expired_idempotency_records(IDEMPOTENCY_SWEEP_ROWS_MAX).await
         })

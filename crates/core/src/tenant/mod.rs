@@ -7,6 +7,7 @@ mod hooks;
 mod idempotency;
 mod indexes;
 mod operations;
+mod permits;
 mod raw;
 mod reader;
 mod records;
@@ -35,6 +36,7 @@ pub(crate) use cascade::CascadeStep;
 pub use cascade::Cascaded;
 pub use idempotency::Idempotent;
 pub(crate) use indexes::{Amount, Contribution, RankedSet, expiry_us, no_amount};
+pub(crate) use permits::Permit;
 pub use raw::{RawPage, RawRange};
 pub use reader::TenantReader;
 pub use records::Condition;
@@ -66,9 +68,15 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// 20010.
+    /// 20010, also for a tenant that the handle's grant is not on; 20123 for a row policy that does not fit the tenant's schema, 20125 and 20126 for a grant that is not valid any more.
     pub async fn tenant(&self, name: &str) -> Result<Tenant> {
-        Tenant::new(self.clone(), self.describe_tenant(name).await?)
+        self.check_name_granted(name)?;
+        let tenant = Tenant::new(self.clone(), self.find_tenant(name).await?)?;
+        if self.grant().is_some() {
+            let schema = tenant.schema().await?;
+            self.access.check_policies((schema.uuid, schema.version), &schema.definition.types)?;
+        }
+        Ok(tenant)
     }
 
     /// The tenant of an id, as `transaction` sees it; 20010 when it has been deleted.
@@ -90,7 +98,7 @@ impl Tenant {
         self
     }
 
-    /// The database that it belongs to.
+    /// The database that it belongs to, with the same grant, if it has one.
     pub fn database(&self) -> &Database {
         &self.database
     }

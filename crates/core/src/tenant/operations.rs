@@ -7,8 +7,10 @@ use serde_json::Value as Json;
 use tenantry_kv::KvFuture;
 
 use super::Tenant;
+use super::permits::Permit;
 use super::records::Condition;
 use super::transaction::TenantTransaction;
+use crate::access::Operation;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::{GET_MANY_KEYS_MAX, GET_MANY_SIZE_BYTES_MAX};
 use crate::merge_patch;
@@ -34,7 +36,7 @@ impl TenantTransaction {
     ///
     /// 20031 for a record that this very transaction wrote; as [`put`](TenantTransaction::put) otherwise.
     pub async fn insert_new(&self, record_type: &str, record: &Record) -> Result<()> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::InsertNew, record_type)?.record_type;
         let record = &*self.filled(record_type, record);
         record.check(record_type)?;
         let key = record.primary_key(record_type)?;
@@ -72,9 +74,15 @@ impl TenantTransaction {
         condition: Condition<'_>,
         change: impl FnOnce(&mut Record) -> Result<()>,
     ) -> Result<Record> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::Update, record_type)?.record_type;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        let Some(old) = self.check_condition(record_type, key, &keys, condition).await? else {
+        let old = self.check_condition(record_type, key, &keys, condition).await?;
+        // With no condition it may be one that is not seen, and so is not there.
+        let is_there = match &old {
+            Some(old) => self.shows(record_type, &old.record)?,
+            None => false,
+        };
+        let Some(old) = old.filter(|_| is_there) else {
             return Err(Error::new(Code::RecordNotFound, format!("{} {key}", shown(&record_type.name))));
         };
         let mut record = old.record.clone();
@@ -119,7 +127,7 @@ impl TenantTransaction {
         patch: &Json,
         condition: Condition<'_>,
     ) -> Result<Record> {
-        let fields = &self.record_type(record_type)?.fields;
+        let fields = &self.permit(Operation::Update, record_type)?.record_type.fields;
         let change = |record: &mut Record| merge_patch::apply(&mut record.values, fields, patch);
         self.update_if(record_type, key, condition, change).await
     }
@@ -131,10 +139,10 @@ impl TenantTransaction {
     ///
     /// 20060 for more than 1,000 keys or 32,000,000 bytes of records; as [`get`](TenantTransaction::get) otherwise.
     pub async fn get_many(&self, record_type: &str, keys: &[PrimaryKey]) -> Result<Vec<Option<Record>>> {
+        let Permit { record_type, policy } = self.permit(Operation::GetMany, record_type)?;
         if keys.len() > GET_MANY_KEYS_MAX {
             return Err(limit("the keys that are read together", keys.len(), GET_MANY_KEYS_MAX));
         }
-        let record_type = self.record_type(record_type)?;
         let isolation = self.isolation();
         let keys: Vec<_> = keys
             .iter()
@@ -162,18 +170,23 @@ impl TenantTransaction {
             }
         });
         let records = try_join_all(records).await?;
-        Ok(records.into_iter().map(|stored| stored.map(|stored| stored.record)).collect())
+        let is_shown = |record: &Record| policy.as_ref().is_none_or(|policy| policy.shows(&record.values));
+        let records = records.into_iter().map(|stored| stored.map(|stored| stored.record).filter(is_shown));
+        Ok(records.collect())
     }
 
-    /// Whether there is a record of a key. One key is read, however large the record is.
+    /// Whether there is a record of a key. One key is read, however large the record is; the whole record where a grant has a row policy for it.
     ///
     /// # Errors
     ///
     /// As [`get`](TenantTransaction::get).
     pub async fn exists(&self, record_type: &str, key: &PrimaryKey) -> Result<bool> {
-        let record_type = self.record_type(record_type)?;
+        let Permit { record_type, policy } = self.permit(Operation::Exists, record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        Ok(self.get_key(&keys.part(0)?, self.isolation()).await?.is_some())
+        match policy {
+            None => Ok(self.get_key(&keys.part(0)?, self.isolation()).await?.is_some()),
+            Some(_) => Ok(self.load_shown(record_type, &keys, self.isolation()).await?.is_some()),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tenantry_kv::{KeyRange, KvFuture, MutationType, RangeRequest, Versionstamp};
 
 use super::transaction::{TenantTransaction, write_size_bytes};
+use crate::access::Operation;
 use crate::database::mutation_code;
 use crate::error::{Code, Error, Result, limit};
 use crate::key_space::{behind, clamp};
@@ -85,6 +86,7 @@ impl TenantTransaction {
     ///
     /// 20060 for a key that is too long; the engine's own.
     pub async fn raw_get(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.authorize(Operation::RawGet)?;
         Ok(self.transaction.get(&self.tenant.keys.raw_key(key)?, self.isolation()).await?)
     }
 
@@ -94,6 +96,7 @@ impl TenantTransaction {
     ///
     /// 20060 for a key or value that is too long, or too much in one transaction.
     pub fn raw_set(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.authorize(Operation::RawSet)?;
         let at = self.tenant.keys.raw_key(key)?;
         check_value(value)?;
         self.change(Change::Set(change(key, value, Space::Raw)), write_size_bytes(at.len(), value.len()))?;
@@ -107,6 +110,7 @@ impl TenantTransaction {
     ///
     /// As [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_clear(&self, key: &[u8]) -> Result<()> {
+        self.authorize(Operation::RawClear)?;
         let at = self.tenant.keys.raw_key(key)?;
         self.change(Change::Clear(change(key, b"", Space::Raw)), write_size_bytes(at.len(), at.len() + 1))?;
         self.transaction.clear(&at);
@@ -119,6 +123,7 @@ impl TenantTransaction {
     ///
     /// 20042 for an inverted range; as [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_clear_range(&self, begin: &[u8], end: &[u8]) -> Result<()> {
+        self.authorize(Operation::RawClearRange)?;
         let cleared = self.tenant.keys.raw_cleared(begin, end)?;
         self.check_no_stamped_key(&cleared)?;
         let (from, to) = (cleared.begin, cleared.end);
@@ -136,6 +141,7 @@ impl TenantTransaction {
     ///
     /// 20042 for the operations with a versionstamp; as [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_atomic(&self, mutation: MutationType, key: &[u8], operand: &[u8]) -> Result<()> {
+        self.authorize(Operation::RawAtomic)?;
         if matches!(mutation, MutationType::SetVersionstampedKey | MutationType::SetVersionstampedValue) {
             return Err(Error::new(Code::QueryInvalid, "versionstamps are set by the change log alone"));
         }
@@ -157,6 +163,7 @@ impl TenantTransaction {
     ///
     /// As [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_set_versionstamped(&self, prefix: &[u8], suffix: &[u8], value: &[u8]) -> Result<u16> {
+        self.authorize(Operation::RawSetVersionstamped)?;
         let rest_size_bytes = STAMP_AND_ORDINAL_SIZE_BYTES.saturating_add(suffix.len());
         let (begin, range) = self.tenant.keys.raw_stamped(prefix, rest_size_bytes)?;
         check_value(value)?;
@@ -204,6 +211,7 @@ impl TenantTransaction {
     ///
     /// 20042 for an inverted range, 20060 for too many rows or a key that is too long; the engine's own.
     pub async fn raw_range(&self, range: &RawRange) -> Result<RawPage> {
+        self.authorize(Operation::RawRange)?;
         clamp::check_rows("rows of a range", range.rows_max)?;
         let prefix = self.tenant.keys.raw()?;
         let KeyRange { begin, end } = self.tenant.keys.raw_range(&range.begin, range.end.as_deref())?;
@@ -234,6 +242,7 @@ impl TenantTransaction {
     ///
     /// 20060 for a key that is too long; the future's are the engine's.
     pub fn raw_watch(&self, key: &[u8]) -> Result<KvFuture<()>> {
+        self.authorize(Operation::RawWatch)?;
         Ok(self.transaction.watch(&self.tenant.keys.raw_watch_key(key)?))
     }
 }

@@ -10,6 +10,7 @@ use tenantry_kv::tuple::Element;
 use super::indexes::IndexChanges;
 use super::references::Look;
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
+use crate::access::{Operation, hidden};
 use crate::defaults;
 use crate::error::{Code, Error, Result, shown};
 use crate::expression::{Expression, Filter};
@@ -99,7 +100,7 @@ impl TenantTransaction {
     ///
     /// 20023.
     pub fn with_defaults(&self, record_type: &str, record: &Record) -> Result<Record> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::Defaults, record_type)?.record_type;
         Ok(self.filled(record_type, record).into_owned())
     }
 
@@ -133,7 +134,13 @@ impl TenantTransaction {
     /// 20031 or 20035 when it does not hold, 20030 for a record that is not there and had to be; 20040 and 20041 for an expression that is none; as
     /// [`insert`](TenantTransaction::insert) otherwise.
     pub async fn put_if(&self, record_type: &str, record: &Record, condition: Condition<'_>) -> Result<()> {
-        let record_type = self.record_type(record_type)?;
+        let operation = match condition {
+            Condition::Always => Operation::Put,
+            Condition::IsAbsent => Operation::Insert,
+            Condition::Exists | Condition::HasVersion(_) => Operation::Replace,
+            Condition::Matches(_) | Condition::Holds(_) => Operation::ReplaceMatching,
+        };
+        let record_type = self.permit(operation, record_type)?.record_type;
         let record = &*self.filled(record_type, record);
         record.check(record_type)?;
         let key = record.primary_key(record_type)?;
@@ -175,6 +182,7 @@ impl TenantTransaction {
         old: Option<&Stored>,
         new: Option<&Record>,
     ) -> Result<Prepared> {
+        self.check_write(record_type, old.map(|old| &old.record), new)?;
         let payload =
             new.map(|new| wire::encode(&new.values, &record_type.fields, &new.unknown)).transpose()?;
         check_payload(payload.as_ref().map_or(0, Vec::len))?;
@@ -183,12 +191,18 @@ impl TenantTransaction {
             (format, Bytes::from(packed))
         });
         let old_record = old.map(|old| &old.record);
+        let has_policy = self.row_policy(record_type)?.is_some();
         let looks = match new {
             Some(new) => self.look_for_references(record_type, keys, old_record, new)?,
             None => Vec::new(),
         };
         let looks_size_bytes: usize = looks.iter().map(Look::size_bytes).sum();
-        let indexes = self.index_changes(record_type, old_record, new).await?;
+        let indexes = self.index_changes(record_type, old_record, new).await;
+        // The values of another record, which may be none that is seen.
+        let indexes = indexes.map_err(|error| match error.code() {
+            Code::UniqueViolation if has_policy => hidden(),
+            _ => error,
+        })?;
         if let Some(new) = new {
             self.check_references(record_type, looks, new).await?;
         }
@@ -250,9 +264,9 @@ impl TenantTransaction {
     ///
     /// 20023, 20033 for a key that does not fit; the engine's own.
     pub async fn get(&self, record_type: &str, key: &PrimaryKey) -> Result<Option<Record>> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::Get, record_type)?.record_type;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-        Ok(self.load(record_type, &keys, self.isolation()).await?.map(|stored| stored.record))
+        Ok(self.load_shown(record_type, &keys, self.isolation()).await?.map(|stored| stored.record))
     }
 
     /// Deletes the record of a key; false when there was none. Those that refer to it are deleted or changed with it, as the schema says.
@@ -276,9 +290,17 @@ impl TenantTransaction {
         key: &PrimaryKey,
         condition: Condition<'_>,
     ) -> Result<bool> {
-        let record_type = self.record_type(record_type)?;
+        let operation = match condition {
+            Condition::Matches(_) | Condition::Holds(_) => Operation::DeleteMatching,
+            Condition::Always | Condition::IsAbsent | Condition::Exists | Condition::HasVersion(_) => {
+                Operation::Delete
+            }
+        };
+        let record_type = self.permit(operation, record_type)?.record_type;
+        self.check_deletion(record_type)?;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
         match self.check_condition(record_type, key, &keys, condition).await? {
+            Some(old) if !self.shows(record_type, &old.record)? => Ok(false),
             Some(old) => self.delete_record(record_type, &keys, &old).await.map(|()| true),
             None => Ok(false),
         }
@@ -303,7 +325,7 @@ impl TenantTransaction {
     ///
     /// As [`get`](TenantTransaction::get); the future's are the engine's.
     pub fn watch_record(&self, record_type: &str, key: &PrimaryKey) -> Result<tenantry_kv::KvFuture<()>> {
-        let record_type = self.record_type(record_type)?;
+        let record_type = self.permit(Operation::WatchRecord, record_type)?.record_type;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
         self.issue_pending();
         Ok(self.transaction.watch(&keys.part(0)?))
@@ -338,11 +360,21 @@ impl TenantTransaction {
         if condition == Condition::IsAbsent {
             // What must not be there need not be read.
             return match self.get_key(&keys.part(0)?, Isolation::Serializable).await? {
-                Some(_) => Err(Error::new(Code::RecordExists, name())),
+                Some(part) if self.shows_stored(record_type, keys, &part).await? => {
+                    Err(Error::new(Code::RecordExists, name()))
+                }
+                Some(_) => Err(hidden()),
                 None => Ok(None),
             };
         }
-        let Some(old) = self.load(record_type, keys, Isolation::Serializable).await? else {
+        let old = self.load(record_type, keys, Isolation::Serializable).await?;
+        let is_shown = |old: &Stored| self.shows(record_type, &old.record);
+        // What is not seen is not there, but for whoever would write over it: that is refused with the write.
+        let is_there = match &old {
+            Some(old) => condition == Condition::Always || is_shown(old)?,
+            None => false,
+        };
+        let Some(old) = old.filter(|_| is_there) else {
             return match condition {
                 Condition::Always | Condition::IsAbsent => Ok(None),
                 _ => Err(Error::new(Code::RecordNotFound, name())),

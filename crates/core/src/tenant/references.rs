@@ -12,6 +12,7 @@ use tenantry_kv::{Isolation, KvFuture, RangeRequest};
 
 use super::records::{Prepared, PreparedWrite, Stored};
 use super::transaction::{TenantTransaction, read_size_bytes};
+use crate::access::hidden;
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
 use crate::key_form;
@@ -28,6 +29,7 @@ const LOADED_TOGETHER_MAX: usize = 32;
 /// A look at what a record refers to, under way.
 pub(super) struct Look<'a> {
     reference: &'a Reference,
+    target: (&'a RecordType, RecordKeys),
     key: Bytes,
     reading: KvFuture<Option<Bytes>>,
 }
@@ -93,7 +95,7 @@ pub(super) enum Outlook<'a> {
 impl TenantTransaction {
     /// Begins to look for what a record refers to, where that is not what the old one did: that is there, for it is not deleted without this one.
     pub(super) fn look_for_references<'a>(
-        &self,
+        &'a self,
         record_type: &'a RecordType,
         keys: &RecordKeys,
         old: Option<&Record>,
@@ -106,12 +108,13 @@ impl TenantTransaction {
             if elements.contains(&Element::Nil) || before.as_ref() == Some(&elements) {
                 continue;
             }
-            let target = self.record_keys(self.record_type(&reference.to)?, &elements)?;
+            let target_type = self.record_type(&reference.to)?;
+            let target = self.record_keys(target_type, &elements)?;
             // A record may refer to itself from the first.
             if target.prefix != keys.prefix {
                 let key = target.part(0)?;
                 let reading = self.get_key(&key, Isolation::Serializable);
-                looks.push(Look { reference, key, reading });
+                looks.push(Look { reference, target: (target_type, target), key, reading });
             }
         }
         Ok(looks)
@@ -125,8 +128,11 @@ impl TenantTransaction {
         record: &Record,
     ) -> Result<()> {
         let mut violations = Vec::new();
-        for Look { reference, reading, .. } in looks {
-            if reading.await?.is_some() {
+        for Look { reference, target: (target_type, keys), reading, .. } in looks {
+            // One that is not seen is not there.
+            if let Some(part) = reading.await?
+                && self.shows_stored(target_type, &keys, &part).await?
+            {
                 continue;
             }
             let values = reference.columns.iter().map(|column| record.get(column).cloned());
@@ -275,7 +281,12 @@ impl TenantTransaction {
                     plan.affected.get(&keys.prefix).is_none_or(|affected| !affected.is_deleted)
                 };
                 let Some(child) = children.iter().find(stays) else { continue };
-                let child_key = match self.load(child_type, child, Isolation::Serializable).await? {
+                let stored = self.load(child_type, child, Isolation::Serializable).await?;
+                if !self.can_name(child_type, stored.as_ref().map(|stored| &stored.record))? {
+                    let (record_type, keys) = (child_type, child.clone());
+                    return Ok(Some(Obstacle { record_type, keys, error: hidden() }));
+                }
+                let child_key = match stored {
                     Some(stored) => stored.record.primary_key(child_type)?.to_string(),
                     None => String::new(),
                 };

@@ -6,6 +6,7 @@ use tenantry_kv::Isolation;
 use super::Tenant;
 use super::counters::{read_number, sequence_change};
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
+use crate::access::Operation;
 use crate::error::{Result, limit};
 use crate::limits::SEQUENCE_BLOCK_MAX;
 use crate::messages::Change;
@@ -37,6 +38,7 @@ impl Tenant {
     ///
     /// 20012 for a name that cannot be one, 20060 for a block of none or more than 1,000,000 numbers.
     pub fn sequence_blocks(&self, name: &str, block: usize) -> Result<SequenceBlocks> {
+        self.authorize(Operation::NextInSequence)?;
         check_name("sequence", name)?;
         if block == 0 || block > SEQUENCE_BLOCK_MAX {
             return Err(limit("the numbers of a block (at least one)", block, SEQUENCE_BLOCK_MAX));
@@ -53,6 +55,7 @@ impl SequenceBlocks {
     ///
     /// 20060 after the last of 2^63-1 numbers; as [`Tenant::run`]. A block whose transaction ended with an error is not used, even if it was taken.
     pub async fn next(&self) -> Result<i64> {
+        self.tenant.authorize(Operation::NextInSequence)?;
         let mut left = self.left.lock().await;
         if left.count == 0 {
             let last = self

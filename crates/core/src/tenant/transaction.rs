@@ -13,6 +13,7 @@ use super::Tenant;
 use super::hooks::Hooks;
 use super::indexes::Stamped;
 use super::raw::StampedKey;
+use crate::access::Operation;
 use crate::change_log;
 use crate::database::{HeaderCheck, Schema, check_state, uuid_of};
 use crate::error::{Code, Error, Result, limit};
@@ -129,7 +130,11 @@ impl TenantTransaction {
         let database_state = commits.then(|| inner.begin_state(&*transaction)).transpose()?;
         let id = tenant.info.id;
         let (header, mut check) = inner.likely_header(&*transaction, id, &tenant.keys).await?;
-        if let Err(refusal) = check_begin(&header, id, tenant.pass) {
+        let refused = match tenant.database.check_tenant(&*transaction, &tenant.info, &header).await {
+            Ok(()) => check_begin(&header, id, tenant.pass),
+            refused => refused,
+        };
+        if let Err(refusal) = refused {
             // Who is refused is refused by the header that the tenant has.
             if let Some(check) = check.take() {
                 inner.check_header(id, check).await?;
@@ -179,8 +184,9 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// None at once; the future's are the engine's: 1032 when too many watches are outstanding.
+    /// 20120 and 20121 where a grant does not allow it; the future's are the engine's: 1032 when too many watches are outstanding.
     pub fn watch(&self) -> Result<KvFuture<()>> {
+        self.authorize(Operation::WatchTenant)?;
         Ok(self.transaction.watch(&self.tenant.keys.log_head()?))
     }
 
@@ -386,6 +392,7 @@ impl TenantTransaction {
             space: &inner.keys,
             tenant: self.tenant.info.id,
             header: &self.header,
+            actor: self.tenant.database.access.actor(),
             wall_us: inner.env.clock.wall_us(),
             read_version,
         };

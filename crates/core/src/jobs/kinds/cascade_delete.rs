@@ -4,6 +4,7 @@ use prost::Message;
 use serde_json::{Value as Json, json};
 
 use super::type_of;
+use crate::access::Action;
 use crate::error::{Code, Error, Result};
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
 use crate::messages::{CascadeCursor, read};
@@ -32,6 +33,10 @@ impl JobKind for CascadeDelete {
         type_of(parameters)?;
         let asks = "name the record's key as a list: {\"key\": [7]}";
         if parameters["key"].is_array() { Ok(()) } else { Err(Error::new(Code::JobInvalid, asks)) }
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Delete]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {

@@ -3,6 +3,7 @@
 use prost::Message;
 use serde_json::{Value as Json, json};
 
+use crate::access::Action;
 use crate::check::{Bounds, Checked};
 use crate::error::{Code, Error, Result};
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
@@ -36,6 +37,10 @@ impl JobKind for Check {
                 "write {\"type\": \"film\", \"repair\": true}, or leave either out",
             )),
         }
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Maintain]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {

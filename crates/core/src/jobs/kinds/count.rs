@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::type_of;
+use crate::access::Action;
 use crate::consistent_scan::{ConsistentScan, Found, NextStep, Region};
 use crate::error::{Code, Error, Result};
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
@@ -26,6 +27,10 @@ impl JobKind for Count {
 
     fn check(&self, parameters: &Json) -> Result<()> {
         type_of(parameters).map(|_| ())
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Read]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use super::type_of;
+use crate::access::Action;
 use crate::error::{Code, Error, Result};
 use crate::expression::Filter;
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
@@ -28,6 +29,10 @@ impl JobKind for DeleteWhere {
     fn check(&self, parameters: &Json) -> Result<()> {
         type_of(parameters)?;
         filter_of(parameters).map(|_| ())
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Read, Action::Delete]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {

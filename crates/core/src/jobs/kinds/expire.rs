@@ -3,6 +3,7 @@
 use prost::Message;
 use serde_json::{Value as Json, json};
 
+use crate::access::Action;
 use crate::error::Result;
 use crate::expiry::Expired;
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
@@ -20,6 +21,10 @@ impl JobKind for Expire {
 
     fn check(&self, _parameters: &Json) -> Result<()> {
         Ok(())
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Maintain, Action::Delete]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {

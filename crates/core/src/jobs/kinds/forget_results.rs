@@ -2,6 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
+use crate::access::Action;
 use crate::error::Result;
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
 use crate::limits::IDEMPOTENCY_SWEEP_ROWS_MAX;
@@ -17,6 +18,10 @@ impl JobKind for ForgetResults {
 
     fn check(&self, _parameters: &Json) -> Result<()> {
         Ok(())
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Maintain]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {

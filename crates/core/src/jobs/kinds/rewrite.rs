@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 use tenantry_kv::Isolation;
 
 use super::type_of;
+use crate::access::Action;
 use crate::error::Result;
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
 use crate::record::{Record, frame};
@@ -31,6 +32,10 @@ impl JobKind for Rewrite {
 
     fn check(&self, parameters: &Json) -> Result<()> {
         type_of(parameters).map(|_| ())
+    }
+
+    fn actions(&self) -> &'static [Action] {
+        &[Action::Maintain]
     }
 
     fn step<'a>(&'a self, step: JobStep) -> StepFuture<'a> {
