@@ -1,5 +1,11 @@
 //! Tenants on the command line.
-#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    reason = "a test that prints its figures"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -122,4 +128,125 @@ fn a_tenant_is_labelled_renamed_suspended_and_resumed() {
     ] {
         assert_eq!(cli.refused(arguments).0, exit, "{arguments:?}");
     }
+}
+
+#[test]
+fn a_deleted_tenant_is_brought_back_or_purged() {
+    let cli = Cli::new();
+    cli.json(&["tenant", "create", "acme", "--schema", "films"]);
+    cli.json(&["put", "acme", "film", FILM]);
+    let deleted = cli.json(&["tenant", "delete", "acme", "--grace", "2h"])["deleted"].clone();
+    assert_eq!((&deleted["state"], deleted["purge_due"].is_string()), (&json!("deleted"), true));
+    assert_eq!(cli.refused(&["get", "acme", "film", KEY]).0, 4);
+    assert_eq!((cli.names(&[]), cli.names(&["--state", "deleted"])), (vec![], vec!["acme".to_owned()]));
+    cli.json(&["tenant", "create", "acme", "--schema", "films"]);
+    assert_eq!(cli.refused(&["tenant", "undelete", "acme"]).1, "TenantExists");
+    cli.json(&["tenant", "undelete", "acme", "--as", "old"]);
+    cli.json(&["get", "old", "film", KEY]);
+    cli.json(&["tenant", "delete", "old"]);
+    assert_eq!(cli.refused(&["tenant", "purge", "old"]).1, "TenantGraceRuns");
+    let purged = cli.json(&["tenant", "purge", "old", "--now"])["result"].clone();
+    assert_eq!((&purged["purged"], &purged["keys_left"]), (&json!(true), &json!(0)));
+    assert!(purged["keys"].as_u64().unwrap() > 3, "{purged}");
+    assert_eq!(cli.refused(&["tenant", "purge", "old", "--now"]).1, "TenantNotFound");
+    assert!(cli.text(&["tenant", "delete", "acme", "--grace", "0"]).starts_with("purged: "));
+    assert_eq!((cli.names(&[]), cli.names(&["--state", "deleted"])), (vec![], vec![]));
+    for grace in ["7", "d", "-1d", "9999999999999999999d", "7w", "\u{e9}"] {
+        assert_eq!(
+            cli.run(&["tenant", "delete", "acme", &format!("--grace={grace}")]).status.code(),
+            Some(2),
+            "{grace}"
+        );
+    }
+}
+
+#[test]
+fn ten_thousand_tenants_are_created_in_seconds_and_kept() {
+    let cli = Cli::new();
+    let create = ["tenant", "create", "--schema", "films", "--label", "a=b"];
+    let made = cli.json(&[&create[..], &["--count", "10000", "--prefix", "t"]].concat());
+    println!("10,000 tenants created, durable, in {} s", made["seconds"]);
+    assert_eq!((&made["created"], &made["refused"]), (&json!(10_000), &json!(0)));
+    assert!(made["seconds"].as_f64().unwrap() < 60.0, "{made}");
+    // Another process finds them all.
+    assert_eq!(cli.names(&["--limit", "10000"]).len(), 10_000);
+    let shown = cli.json(&["tenant", "show", "t04711"]);
+    assert_eq!((&shown["labels"], &shown["schema"]), (&json!({ "a": "b" }), &json!("films")));
+    cli.json(&["put", "t10000", "film", FILM]);
+    let file = cli.directory.path().join("tenants");
+    let bell = r#"{"name":"bell","labels":{"c":"d"},"plan":"small"}"#;
+    std::fs::write(&file, format!("acme\n\nt00001\r\n{bell}\n x\nlast")).unwrap();
+    let from = [&["--json"], &create[..], &["--from", file.to_str().unwrap()]].concat();
+    let output = cli.run(&from);
+    let made: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &made["created"], &made["refused"]), (Some(5), &json!(3), &json!(2)));
+    let tags: Vec<&str> =
+        made["refusals"].as_array().unwrap().iter().map(|refused| refused["tag"].as_str().unwrap()).collect();
+    assert_eq!(tags, ["TenantExists", "TenantNameInvalid"]);
+    let bell = cli.json(&["tenant", "show", "bell"]);
+    assert_eq!((&bell["labels"], &bell["plan"]), (&json!({ "a": "b", "c": "d" }), &json!("small")));
+    let long = [b'x'; 70_000];
+    for (damaged, exit) in [
+        (&br#"{"name":1}"#[..], 2),
+        (br#"{"name":"x","odd":1}"#, 2),
+        (br#"{"labels":{}}"#, 2),
+        (b"\xff\xff", 2),
+        (&long, 2),
+        (b"{", 3),
+    ] {
+        std::fs::write(&file, damaged).unwrap();
+        assert_eq!(cli.run(&from).status.code(), Some(exit), "{:?}", &damaged[..damaged.len().min(30)]);
+    }
+    for words in [&["x", "--count", "3", "--prefix", "y"][..], &["--count", "3"], &["--prefix", "y"], &[]] {
+        assert_eq!(cli.run(&[&create, words].concat()).status.code(), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn a_tenant_is_cloned_exported_and_imported_and_equal_by_hash() {
+    let cli = Cli::new();
+    cli.json(&["tenant", "create", "acme", "--schema", "films", "--plan", "small"]);
+    let rows: String = (0..3_000)
+        .map(|number| format!("{{\"title\":\"Film {number}\",\"released\":\"2000-01-01\"}}\n"))
+        .collect();
+    let file = |name: &str| cli.directory.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(file("films.jsonl"), rows).unwrap();
+    cli.json(&["import", "acme", "film", &file("films.jsonl")]);
+    cli.json(&["kv", "acme", "set", "k", "v"]);
+    let hash = cli.json(&["tenant", "hash", "acme"]);
+    assert!(hash["rows"].as_u64().unwrap() > 3_000, "{hash}");
+    let cloned = cli.json(&["tenant", "clone", "acme", "copy"]);
+    assert_eq!(cloned["state"], json!("done"));
+    let same = |name: &str| assert_eq!(cli.json(&["tenant", "hash", name])["hash"], hash["hash"], "{name}");
+    same("copy");
+    let archive = file("acme.archive");
+    cli.json(&["tenant", "export", "acme", "--output", &archive]);
+    assert_eq!(cli.json(&["tenant", "hash", "--file", &archive])["hash"], hash["hash"]);
+    // An archive is not written over; one that was cut is gone on with.
+    assert_eq!(cli.run(&["tenant", "export", "acme", "--output", &archive]).status.code(), Some(1));
+    let whole = std::fs::read(&archive).unwrap();
+    std::fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
+    assert_eq!(cli.refused(&["tenant", "hash", "--file", &archive]).1, "ArchiveIncomplete");
+    assert_eq!(cli.refused(&["tenant", "import", "new", &archive]).1, "ArchiveIncomplete");
+    assert_eq!(cli.names(&["--state", "filling"]), ["new"]);
+    cli.json(&["tenant", "export", "acme", "--output", &archive, "--resume"]);
+    assert_eq!(cli.json(&["tenant", "hash", "--file", &archive])["hash"], hash["hash"]);
+    let imported = cli.json(&["tenant", "import", "new", &archive]);
+    assert_eq!((&imported["state"], &imported["plan"]), (&json!("active"), &json!("small")));
+    same("new");
+    let verified = cli.json(&["tenant", "verify", "new"])["result"].clone();
+    assert_eq!((&verified["sound"], &verified["records"]), (&json!(true), &json!(3_000)));
+    // From one process to another, and into another database.
+    let output = cli.run(&["tenant", "export", "copy"]);
+    assert_eq!(output.status.code(), Some(0));
+    let other = Cli::new();
+    let piped = other.directory.path().join("piped");
+    std::fs::write(&piped, &output.stdout).unwrap();
+    other.json(&["tenant", "import", "acme", piped.to_str().unwrap()]);
+    assert_eq!(other.json(&["tenant", "hash", "acme"])["hash"], hash["hash"]);
+    let mut damaged = output.stdout.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&piped, &damaged).unwrap();
+    assert_eq!(other.refused(&["tenant", "import", "bad", piped.to_str().unwrap()]).1, "ArchiveDamaged");
 }

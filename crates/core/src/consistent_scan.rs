@@ -30,7 +30,6 @@ const SIZE_BYTES_MAX: usize = 2_000_000;
 
 /// A part of a tenant that can be scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[allow(dead_code, reason = "records are counted; the rest is for copies of whole tenants")]
 pub(crate) enum Region {
     /// The records of a type, by packed primary key.
     Records(u32),

@@ -80,6 +80,9 @@ codes! {
     TenantSuspended = 20_014, Refused, "The tenant is suspended";
     TenantFilling = 20_015, Refused, "The tenant is being filled";
     TenantLabelInvalid = 20_016, Invalid, "The tenant cannot have such a label or plan";
+    TenantAmbiguous = 20_017, Invalid, "Several deleted tenants had the name";
+    TenantPurging = 20_018, Refused, "The deleted tenant cannot be brought back any more";
+    TenantGraceRuns = 20_019, Refused, "The grace of the deleted tenant is not over";
     SchemaNotFound = 20_020, NotFound, "The schema does not exist";
     SchemaDiffers = 20_021, Refused, "A schema of that name exists and is different";
     SchemaInvalid = 20_022, Invalid, "The schema is not valid";
@@ -126,6 +129,11 @@ codes! {
     AccessRevoked = 20_126, Refused, "The grant has been revoked";
     AccessTokenInvalid = 20_127, Invalid, "The access token is not valid";
     AccessKeyInvalid = 20_128, Invalid, "The keys of access tokens cannot be used";
+    ArchiveDamaged = 20_160, Corrupt, "The archive is damaged";
+    ArchiveFormat = 20_161, Invalid, "The archive has a form that this build does not read";
+    ArchiveIncomplete = 20_162, Invalid, "The archive is not complete";
+    ArchiveDiffers = 20_163, Refused, "It is not the archive that the tenant is being filled from";
+    ArchiveOfAnotherTenant = 20_164, Refused, "The archive cannot be gone on with";
 }
 
 /// An error of the record layer.

@@ -100,6 +100,36 @@ impl KeySpace {
         self.key(&[2.into(), 2.into(), tenant_element(id)])
     }
 
+    /// R 2 3: the deleted tenants, by when somebody looks whether they are to be purged.
+    pub(crate) fn purges_due(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[2.into(), 3.into()])?))
+    }
+
+    /// R 2 3 time id
+    pub(crate) fn purge_due(&self, look_us: i64, id: u64) -> Result<Bytes> {
+        self.key(&[2.into(), 3.into(), look_us.into(), tenant_element(id)])
+    }
+
+    /// R 2 4: the deleted tenants, by the names that they had.
+    pub(crate) fn deleted_names(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[2.into(), 4.into()])?))
+    }
+
+    /// R 2 4 name: those that had a name.
+    pub(crate) fn deleted_names_of(&self, name: &str) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[2.into(), 4.into(), name.into()])?))
+    }
+
+    /// R 2 4 name id
+    pub(crate) fn deleted_name(&self, name: &str, id: u64) -> Result<Bytes> {
+        self.key(&[2.into(), 4.into(), name.into(), tenant_element(id)])
+    }
+
+    /// R 2 5 id: how far the import of an archive into a tenant has come.
+    pub(crate) fn archive_progress(&self, id: u64) -> Result<Bytes> {
+        self.key(&[2.into(), 5.into(), tenant_element(id)])
+    }
+
     /// R 3 0: everything that is stored of jobs, by id.
     pub(crate) fn jobs(&self) -> Result<Subspace> {
         Ok(Subspace::new(self.key(&[3.into(), 0.into()])?))
@@ -153,6 +183,16 @@ impl KeySpace {
     /// R 6 bucket tenant: the tenant changed about then.
     pub(crate) fn changed(&self, read_version: i64, tenant: u64) -> Result<Bytes> {
         self.key(&[6.into(), (read_version / CHANGED_BUCKET_VERSIONS).into(), tenant_element(tenant)])
+    }
+
+    /// R 6: every mark of a change.
+    pub(crate) fn changes(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[6.into()])?))
+    }
+
+    /// R 6 bucket tenant, by the number of the bucket.
+    pub(crate) fn changed_in(&self, bucket: i64, tenant: u64) -> Result<Bytes> {
+        self.key(&[6.into(), bucket.into(), tenant_element(tenant)])
     }
 
     /// R 9 id

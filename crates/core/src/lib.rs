@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod archive;
 mod change_log;
 mod changes;
 mod check;
@@ -73,10 +74,15 @@ pub mod typed;
 mod typed_records;
 mod validation;
 mod value;
+mod verify;
 mod violation;
 mod wire;
 
 pub use access::{Action, Grant, GrantedTenant, Operation, Role, RowPolicy};
+pub use archive::{
+    ArchiveFrame, ArchiveHasher, ArchiveImporter, ArchiveInfo, ArchiveReader, Archiver, ContentHash,
+    ContentOptions, ImportedTenant,
+};
 pub use copy::{Copier, CopyPhase, DatabaseState};
 pub use database::{Applied, Database, DatabaseStatistics, FORMAT_VERSION, Schema, TenantInfo};
 pub use delete_where::DeletedPage;
@@ -89,7 +95,7 @@ pub use import::{
     RowContents, RowReader,
 };
 pub use json::parse_json;
-pub use lifecycle::{Suspension, TenantFilter, TenantOptions, TenantPage};
+pub use lifecycle::{CreatedTenants, RefusedTenant, Suspension, TenantFilter, TenantOptions, TenantPage};
 pub use query::{
     Aggregation, Explanation, Group, Groups, Measure, Order, Page, PathExplanation, Query, StopReason,
 };

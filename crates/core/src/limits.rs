@@ -204,6 +204,20 @@ pub const TENANT_LABELS_MAX: usize = 32;
 pub const TENANT_LABEL_NAME_SIZE_BYTES_MAX: usize = 63;
 /// The value of a label, in bytes.
 pub const TENANT_LABEL_VALUE_SIZE_BYTES_MAX: usize = 255;
+/// The most tenants that are created together.
+pub const TENANTS_BATCH_MAX: usize = 10_000;
+/// The most bytes of a frame of an archive: rows of half a megabyte, and the longest record more.
+pub const ARCHIVE_FRAME_SIZE_BYTES_MAX: usize = 4_000_000;
+/// The most ranges of raw keys that are cleared while a tenant's content is hashed.
+pub const ARCHIVE_CLEARS_MAX: usize = 100_000;
+/// The faults that the result of a verification names.
+pub const VERIFY_FAULTS_MAX: usize = 10;
+/// What it says of each, in bytes.
+pub const VERIFY_FAULT_SIZE_BYTES_MAX: usize = 120;
+/// How long a deleted tenant can be brought back, where whoever deletes it does not say.
+pub const TENANT_GRACE: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// The longest that it can be: ten years.
+pub const TENANT_GRACE_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 /// The tenants that one page of a listing looks at before it ends early, where a filter drops much.
 pub const TENANTS_SCANNED_MAX: usize = 10_000;
 

@@ -104,6 +104,208 @@ pub(crate) struct TenantEntry {
     /// Empty for none.
     #[prost(string, tag = "10")]
     pub(crate) plan: String,
+    /// Of a deleted tenant: from when on it may be purged.
+    #[prost(int64, tag = "11")]
+    pub(crate) due_us: i64,
+    /// When somebody looks whether it is to be purged, or was: its place under R 2 3.
+    #[prost(int64, tag = "12")]
+    pub(crate) look_us: i64,
+    /// The job that is to purge it.
+    #[prost(bytes = "vec", tag = "13")]
+    pub(crate) purge_job: Vec<u8>,
+    /// Whether its purge has begun: there is no way back.
+    #[prost(bool, tag = "14")]
+    pub(crate) is_purging: bool,
+    /// The state that it had when it was deleted.
+    #[prost(enumeration = "TenantStateKind", tag = "15")]
+    pub(crate) state_before: i32,
+}
+
+/// How far the purge of a tenant has come.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PurgeCursor {
+    #[prost(enumeration = "PurgeStage", tag = "1")]
+    pub(crate) stage: i32,
+    /// The last key of the stage that was looked at.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) after: bytes::Bytes,
+    /// The stretch of time whose marks are looked at.
+    #[prost(int64, tag = "3")]
+    pub(crate) bucket: i64,
+    #[prost(uint64, tag = "4")]
+    pub(crate) keys: u64,
+    #[prost(uint64, tag = "5")]
+    pub(crate) size_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) jobs: u64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) marks: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum PurgeStage {
+    Begin = 0,
+    /// The jobs that have not ended.
+    Jobs = 1,
+    EndedJobs = 2,
+    /// The marks of changes.
+    Marks = 3,
+    /// The tenant's own keys, but for the header.
+    Keys = 4,
+    /// The header, once nothing else is left.
+    Header = 5,
+}
+
+/// The first frame of an archive.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ArchiveHeader {
+    #[prost(uint32, tag = "1")]
+    pub(crate) format: u32,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) tenant_uuid: Vec<u8>,
+    #[prost(string, tag = "3")]
+    pub(crate) name: String,
+    #[prost(int64, tag = "4")]
+    pub(crate) created_us: i64,
+    #[prost(btree_map = "string, string", tag = "5")]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[prost(string, tag = "6")]
+    pub(crate) plan: String,
+    #[prost(bytes = "vec", tag = "7")]
+    pub(crate) schema_uuid: Vec<u8>,
+    #[prost(uint32, tag = "8")]
+    pub(crate) schema_version: u32,
+    /// As the catalog has it.
+    #[prost(string, tag = "9")]
+    pub(crate) schema: String,
+}
+
+/// A further frame of an archive.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ArchiveBlock {
+    #[prost(message, repeated, tag = "1")]
+    pub(crate) changes: Vec<ArchiveChange>,
+    /// Whether they are rows behind all that came before; otherwise they are what became of those.
+    #[prost(bool, tag = "2")]
+    pub(crate) is_chunk: bool,
+    /// At the end of a step: where the next one goes on.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub(crate) cursor: Option<bytes::Bytes>,
+    /// At the end of a step: the version that was read.
+    #[prost(int64, tag = "4")]
+    pub(crate) version: i64,
+    /// Whether nothing comes behind it.
+    #[prost(bool, tag = "5")]
+    pub(crate) is_last: bool,
+    /// What came before counts for nothing: the tenant moved to another database meanwhile.
+    #[prost(bool, tag = "6")]
+    pub(crate) restarts: bool,
+}
+
+/// What a key of a tenant has, or that it has nothing any more.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ArchiveChange {
+    #[prost(enumeration = "ArchivePart", tag = "1")]
+    pub(crate) part: i32,
+    /// Of a record.
+    #[prost(uint32, tag = "2")]
+    pub(crate) type_id: u32,
+    /// The packed primary key; the key of the tenant's own space; the name of a number as the change log has it.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) key: bytes::Bytes,
+    /// The payload of a record, plain. Absent: it is gone.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub(crate) value: Option<bytes::Bytes>,
+    /// Of raw keys: all from the key to this one (exclusive) are gone.
+    #[prost(bytes = "bytes", optional, tag = "5")]
+    pub(crate) end: Option<bytes::Bytes>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum ArchivePart {
+    Record = 0,
+    Raw = 1,
+    Counter = 2,
+    Sequence = 3,
+}
+
+/// R 2 5 id: how far the import of an archive into a tenant has come.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ArchiveProgress {
+    /// The hash of the archive's header.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) stream: Vec<u8>,
+    /// How many frames are written whole, and the hash of the last of them.
+    #[prost(uint64, tag = "2")]
+    pub(crate) frames: u64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) chain: Vec<u8>,
+    /// How many changes of the next one are written.
+    #[prost(uint64, tag = "4")]
+    pub(crate) changes: u64,
+    /// How many frames were there when it was last taken up.
+    #[prost(uint64, tag = "5")]
+    pub(crate) frames_before: u64,
+}
+
+/// How far a clone has come.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CloneCursor {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) scan: bytes::Bytes,
+    #[prost(uint64, tag = "2")]
+    pub(crate) rows: u64,
+}
+
+/// How far a verification has come, and what it found.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct VerifyCursor {
+    #[prost(enumeration = "VerifyStage", tag = "1")]
+    pub(crate) stage: i32,
+    /// What was looked at last: a key of the tenant, a record's, a stamp of the log.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub(crate) after: bytes::Bytes,
+    #[prost(uint32, tag = "3")]
+    pub(crate) type_id: u32,
+    #[prost(uint32, tag = "4")]
+    pub(crate) incarnation: u32,
+    #[prost(uint64, tag = "5")]
+    pub(crate) keys: u64,
+    #[prost(uint64, tag = "6")]
+    pub(crate) records: u64,
+    #[prost(uint64, tag = "7")]
+    pub(crate) raw_keys: u64,
+    #[prost(uint64, tag = "8")]
+    pub(crate) numbers: u64,
+    #[prost(uint64, tag = "9")]
+    pub(crate) index_keys: u64,
+    #[prost(uint64, tag = "10")]
+    pub(crate) log_entries: u64,
+    #[prost(uint64, tag = "11")]
+    pub(crate) faults_total: u64,
+    #[prost(message, repeated, tag = "12")]
+    pub(crate) faults: Vec<VerifyFault>,
+    #[prost(message, optional, tag = "13")]
+    pub(crate) check: Option<CheckCursor>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct VerifyFault {
+    #[prost(string, tag = "1")]
+    pub(crate) key: String,
+    #[prost(string, tag = "2")]
+    pub(crate) fault: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub(crate) enum VerifyStage {
+    Keys = 0,
+    Records = 1,
+    Log = 2,
+    Indexes = 3,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]

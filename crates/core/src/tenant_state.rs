@@ -84,7 +84,6 @@ pub(crate) enum Pass {
     /// Whoever manages tenants: reads them as well while they are blocked or filled.
     Operator,
     /// A clone or an import that fills the tenant: writes while it is being filled, and only then.
-    #[allow(dead_code, reason = "for clones and imports")]
     Fill,
 }
 

@@ -28,7 +28,8 @@ const QUESTIONS: [&str; 6] = [
 ];
 
 /// Public functions that ask by way of another one, which is called in them.
-const BY_WAY_OF: [(&str, &str, &str); 38] = [
+const BY_WAY_OF: [(&str, &str, &str); 39] = [
+    ("Database", "delete_tenant", "delete_tenant_with_grace"),
     ("Database", "jobs", "authorize_listing"),
     ("Database", "watch_job", "job"),
     ("Database", "tenant", "check_name_granted"),

@@ -506,7 +506,7 @@ fn a_job_in_the_foreground_waits_for_who_has_it() {
 }
 
 #[test]
-fn the_job_of_a_tenant_that_was_deleted_fails() {
+fn the_jobs_of_a_tenant_that_was_deleted_wait_and_go_with_it() {
     let world = World::new();
     let tenant = world.tenant("acme");
     let (never, begun) = (world.create(&tenant, "a", 9), world.create(&tenant, "b", 9));
@@ -516,8 +516,24 @@ fn the_job_of_a_tenant_that_was_deleted_fails() {
     block_on(worker.run_until_idle()).unwrap();
     for id in [never, begun] {
         let job = world.job(id);
-        assert_eq!((job.state, job.error.unwrap().tag.as_str()), (JobState::Failed, "TenantNotFound"));
+        assert_eq!((job.state, job.failures_total), (JobState::Waiting, 0));
     }
+    block_on(world.database.undelete_tenant("acme", None, None)).unwrap();
+    block_on(worker.run_until_idle()).unwrap();
+    assert_eq!((world.effects(&tenant, "a"), world.effects(&tenant, "b")), (9, 9));
+    let late = world.create(&tenant, "c", 9);
+    worked(&mut worker);
+    block_on(world.database.delete_tenant("acme")).unwrap();
+    let purge = block_on(world.database.purge_tenant("acme", None, true)).unwrap();
+    let purged = block_on(Worker::new(&world.database, JobKinds::standard()).run_job(purge, |_| ())).unwrap();
+    assert_eq!(purged.result.unwrap()["jobs"], json!(3));
+    for id in [never, begun, late] {
+        assert_eq!(block_on(world.database.job(id)).unwrap_err().code(), Code::JobNotFound);
+    }
+    // The worker that was at it has it no more, and nobody makes another one.
+    block_on(worker.run_until_idle()).unwrap();
+    let refused = block_on(world.database.create_job(&Count, Some(&tenant), &Count::parameters("note")));
+    assert_eq!(refused.unwrap_err().code(), Code::TenantNotFound);
 }
 
 #[test]

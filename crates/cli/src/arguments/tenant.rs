@@ -1,5 +1,8 @@
 //! The words of `tenantry tenant`.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
@@ -11,7 +14,7 @@ pub(crate) enum TenantCommand {
         /// Those with a label alone: NAME=VALUE, or NAME for any value; may be given several times
         #[arg(long = "label", value_name = "NAME[=VALUE]")]
         labels: Vec<String>,
-        /// Those in a state alone: active, read-only, blocked, filling
+        /// Those in a state alone: active, read-only, blocked, filling, or deleted
         #[arg(long)]
         state: Option<String>,
         /// Those of a plan alone
@@ -70,17 +73,115 @@ pub(crate) enum TenantCommand {
         /// The tenant's name
         name: String,
     },
-    /// Delete a tenant with everything in it
+    /// Delete a tenant: its name is free at once, and it can be brought back while its grace lasts
     Delete {
         /// The tenant's name
         name: String,
+        /// How long it can be brought back: a number and s, m, h or d. With 0 it is purged at once
+        #[arg(long, default_value = "7d", value_name = "TIME", value_parser = grace)]
+        grace: Duration,
     },
+    /// Bring a deleted tenant back
+    Undelete {
+        /// The name that it had
+        name: String,
+        /// Its id, where several deleted tenants had the name
+        #[arg(long)]
+        id: Option<u64>,
+        /// Another name, where the old one is taken
+        #[arg(long = "as", value_name = "NAME")]
+        new_name: Option<String>,
+    },
+    /// Make a new tenant that has what another one has, at one version
+    Clone {
+        /// The tenant to clone
+        source: String,
+        /// The name of the new one
+        name: String,
+        /// Leave the work to "tenantry jobs run"
+        #[arg(long)]
+        background: bool,
+    },
+    /// Look whether every key of a tenant can be read and its indexes agree with its records
+    Verify {
+        /// The tenant's name
+        name: String,
+        /// Leave the work to "tenantry jobs run"
+        #[arg(long)]
+        background: bool,
+    },
+    /// Write all of a tenant, as it is at one version, as an archive
+    Export {
+        /// The tenant's name
+        name: String,
+        /// The file, which is a new one; by default standard output
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Go on with a file that an export before this one left behind
+        #[arg(long, requires = "output")]
+        resume: bool,
+    },
+    /// Make a new tenant of an archive; to go on with an import, run it again
+    Import {
+        /// The name of the new tenant
+        name: String,
+        /// The archive; - for standard input
+        file: PathBuf,
+    },
+    /// Print the hash of what a tenant, or an archive, holds
+    Hash {
+        /// The tenant's name
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        name: Option<String>,
+        /// An archive; - for standard input
+        #[arg(long)]
+        file: Option<PathBuf>,
+    },
+    /// Remove everything of a deleted tenant
+    Purge {
+        /// The name that it had
+        name: String,
+        /// Its id, where several deleted tenants had the name
+        #[arg(long)]
+        id: Option<u64>,
+        /// Do not wait for the end of its grace
+        #[arg(long)]
+        now: bool,
+        /// Leave the work to "tenantry jobs run"
+        #[arg(long)]
+        background: bool,
+    },
+}
+
+/// A number and its unit.
+fn grace(text: &str) -> Result<Duration, String> {
+    let unusable = || format!("{text}: write a number and s, m, h or d, as in 7d, or 0");
+    let (number, seconds) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3_600),
+        Some((at, 'd')) => (&text[..at], 24 * 3_600),
+        _ if text == "0" => (text, 1),
+        _ => return Err(unusable()),
+    };
+    let number: u64 = number.parse().map_err(|_| unusable())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(unusable)
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct CreateArguments {
     /// The tenant's name
-    pub(crate) name: String,
+    #[arg(required_unless_present_any = ["from", "count"], conflicts_with_all = ["from", "count"])]
+    pub(crate) name: Option<String>,
+    /// Create those that a file names: a name on each line, or a JSON object with name, labels and plan; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "count")]
+    pub(crate) from: Option<PathBuf>,
+    /// Create so many, called by --prefix and a number
+    #[arg(long, value_name = "N", requires = "prefix", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    pub(crate) count: Option<u64>,
+    /// With --count: what the names begin with
+    #[arg(long, requires = "count")]
+    pub(crate) prefix: Option<String>,
     /// The schema that its records follow
     #[arg(long)]
     pub(crate) schema: String,

@@ -88,6 +88,7 @@ operations! {
     Expire: Tenant [Maintain, Delete], "delete records whose time has come";
     ForgetResults: Tenant [Maintain], "remove the results of idempotency keys";
     CreateJob: Tenant [ManageJobs], "create a job";
+    ArchiveTenant: Tenant [Read, Export, RawRead, CounterRead], "write the whole tenant as an archive, or hash it";
     ViewJobs: Tenant [ViewJobs], "look at jobs";
     CancelJob: Tenant [ViewJobs, ManageJobs], "cancel a job";
     DescribeTenant: Catalog [DescribeTenant], "look at what the catalog says of the tenant";
@@ -96,6 +97,9 @@ operations! {
     DeleteTenant: Catalog [ManageTenant], "delete the tenant";
     ViewTokenEpoch: Catalog [ManageTokens], "read the epoch of the tenant's tokens";
     RevokeTokens: Catalog [ManageTokens], "revoke the tokens of the tenant";
+    ManageDeletedTenants: Database [CreateTenants], "look at deleted tenants, bring one back or purge it";
+    CloneTenant: Database [CreateTenants, ManageDatabase], "clone a tenant";
+    ImportTenant: Database [CreateTenants, ManageSchemas, ViewSchemas], "make a tenant of an archive";
     CreateTenant: Database [CreateTenants], "create a tenant";
     RenameTenant: Database [CreateTenants], "rename a tenant";
     SetPlan: Database [CreateTenants], "give a tenant a plan";

@@ -197,7 +197,7 @@ mod tests {
         block_on(tenant.database.delete_tenant("acme")).unwrap();
         let found = entries(&keys, &tenant);
         // The schema, the tenant, and its end.
-        assert_eq!(found.iter().map(|(_, entry)| entry.operations.len()).collect::<Vec<_>>(), [2, 3, 2]);
+        assert_eq!(found.iter().map(|(_, entry)| entry.operations.len()).collect::<Vec<_>>(), [2, 3, 4]);
     }
 
     /// The log alone gives the keys with a stamp in them, the shards of a counter, and the payloads of records in both formats.

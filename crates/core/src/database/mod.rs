@@ -27,7 +27,7 @@ use crate::names::check_name;
 
 pub use catalog::{Applied, Schema};
 pub use tenants::TenantInfo;
-pub(crate) use tenants::info_of;
+pub(crate) use tenants::{StoredTenant, info_of};
 
 /// The form of everything under a database's root that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 1;

@@ -38,6 +38,8 @@ pub struct TenantInfo {
     pub labels: BTreeMap<String, String>,
     /// The name of its plan.
     pub plan: Option<String>,
+    /// Of a deleted tenant: from when on it may be purged, in microseconds since 1970.
+    pub purge_due_us: Option<i64>,
 }
 
 /// A tenant's entry and header, read with a conflict, and about to be changed.
@@ -139,6 +141,14 @@ impl Database {
     }
 }
 
+impl Database {
+    /// What the catalog says of the tenant of an id.
+    pub(crate) async fn tenant_info(&self, id: u64) -> Result<TenantInfo> {
+        let inner = &self.inner;
+        inner.runner.read(|transaction| async move { inner.tenant_with_id(&*transaction, id).await }).await
+    }
+}
+
 /// A name that leads to no entry is no tenant that is missing: the catalog is damaged.
 fn lacks_entry(id: u64, error: Error) -> Error {
     match error.code() {
@@ -161,5 +171,6 @@ pub(crate) fn info_of(id: u64, entry: &TenantEntry) -> Result<TenantInfo> {
         since_us: entry.since_us,
         labels: entry.labels.clone(),
         plan: Some(entry.plan.clone()).filter(|plan| !plan.is_empty()),
+        purge_due_us: (entry.due_us != 0).then_some(entry.due_us),
     })
 }

@@ -11,14 +11,14 @@ const WRITE_SIZE_BYTES: usize = 1 << 20;
 
 /// Where files may be made, and how much stays in memory before one is.
 #[derive(Clone, Debug)]
-pub(super) struct AreaOptions {
+pub(crate) struct AreaOptions {
     /// The path of a directory; without one everything has to fit into memory.
-    pub(super) directory: Option<String>,
-    pub(super) memory_size_bytes_max: usize,
+    pub(crate) directory: Option<String>,
+    pub(crate) memory_size_bytes_max: usize,
 }
 
 /// Appended bytes.
-pub(super) struct Area {
+pub(crate) struct Area {
     env: Env,
     options: AreaOptions,
     file: Option<SpillFile>,
@@ -57,16 +57,16 @@ impl SpillFile {
 }
 
 impl Area {
-    pub(super) fn new(env: &Env, options: AreaOptions) -> Area {
+    pub(crate) fn new(env: &Env, options: AreaOptions) -> Area {
         Area { env: env.clone(), options, file: None, written: 0, tail: Vec::new() }
     }
 
-    pub(super) fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.written + self.tail.len() as u64
     }
 
     /// Appends bytes.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.tail.extend_from_slice(bytes);
         let most = match self.file {
             None => self.options.memory_size_bytes_max,
@@ -96,7 +96,7 @@ impl Area {
     }
 
     /// Fills `buffer` from `offset`; 20090 where there are no so many bytes.
-    pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
         let missing = || Error::new(Code::StoredDataInvalid, "what an export put aside ends too early");
         let end =
             offset.checked_add(buffer.len() as u64).filter(|end| *end <= self.len()).ok_or_else(missing)?;

@@ -31,10 +31,10 @@
 //! # }).unwrap();
 //! ```
 
-mod area;
+pub(crate) mod area;
 mod exported;
 mod runs;
-mod spool;
+pub(crate) mod spool;
 #[cfg(test)]
 mod tests;
 

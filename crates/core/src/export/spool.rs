@@ -19,7 +19,7 @@ const FAN_IN: usize = 16;
 /// What a row of the table takes besides its bytes, about.
 const ROW_OVERHEAD_BYTES: usize = 96;
 
-pub(super) struct Spool {
+pub(crate) struct Spool {
     base: Area,
     writer: RunWriter,
     patches: Area,
@@ -32,7 +32,7 @@ pub(super) struct Spool {
 }
 
 impl Spool {
-    pub(super) fn new(env: &Env, options: &AreaOptions) -> Spool {
+    pub(crate) fn new(env: &Env, options: &AreaOptions) -> Spool {
         // Half for the base; of the rest a half for the table and one for the runs that are made of it.
         let part = |part: usize| AreaOptions {
             memory_size_bytes_max: options.memory_size_bytes_max / part,
@@ -50,17 +50,17 @@ impl Spool {
     }
 
     /// How many bytes were put aside.
-    pub(super) fn size_bytes(&self) -> u64 {
+    pub(crate) fn size_bytes(&self) -> u64 {
         self.base.len() + self.patches.len() + self.table_size_bytes as u64
     }
 
     /// A row of a chunk: behind all rows that were appended before.
-    pub(super) fn append(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn append(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         self.writer.push(&mut self.base, key, Some(value))
     }
 
     /// A later change of a row that may have been appended.
-    pub(super) fn patch(&mut self, key: Bytes, value: Option<Bytes>) -> Result<()> {
+    pub(crate) fn patch(&mut self, key: Bytes, value: Option<Bytes>) -> Result<()> {
         self.table_size_bytes += ROW_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
         let key_size_bytes = key.len();
         if let Some(old) = self.table.insert(key, value) {
@@ -106,7 +106,7 @@ impl Spool {
     }
 
     /// Everything that is there, in the order of the keys.
-    pub(super) fn finish(mut self) -> Result<Spooled> {
+    pub(crate) fn finish(mut self) -> Result<Spooled> {
         self.writer.close(&mut self.base)?;
         let base = RunReader::new(Run { begin: 0, end: self.base.len() });
         let patches = Merge::new(self.levels.into_iter().rev().flatten());
@@ -139,7 +139,7 @@ impl<R> Ahead<R> {
 }
 
 /// What was put aside, on its way out.
-pub(super) struct Spooled {
+pub(crate) struct Spooled {
     base: Ahead<RunReader>,
     base_area: Area,
     patches: Ahead<Merge>,
@@ -149,7 +149,7 @@ pub(super) struct Spooled {
 
 impl Spooled {
     /// The next row.
-    pub(super) fn next(&mut self) -> Result<Option<(Bytes, Bytes)>> {
+    pub(crate) fn next(&mut self) -> Result<Option<(Bytes, Bytes)>> {
         loop {
             let base = self.base.peek(|reader| reader.next(&self.base_area))?;
             let patch = self.patches.peek(|reader| reader.next(&self.patches_area))?;

@@ -14,13 +14,14 @@ use crate::error::{Code, Error, Result, limit, shown};
 use crate::limits::{JOB_PARAMETERS_SIZE_BYTES_MAX, JOB_STEP_SIZE_INITIAL, JOBS_UNFINISHED_MAX};
 use crate::messages::{JobDefinition, JobLease, JobStatus};
 use crate::tenant::{Tenant, TenantTransaction};
+use crate::tenant_state::{Pass, check_begin};
 
 impl Database {
     /// Creates a job of a tenant, or of the whole database. Whoever runs a [`Worker`](super::Worker) that knows the kind takes it.
     ///
     /// # Errors
     ///
-    /// 20101 for parameters over their limit, and what the kind has against them; 20060 for a tenant with too many jobs that have not ended; 20003, 20004 for a database that
+    /// 20010 when the tenant has been deleted; 20101 for parameters over their limit, and what the kind has against them; 20060 for a tenant with too many jobs that have not ended; 20003, 20004 for a database that
     /// may not change.
     pub async fn create_job(
         &self,
@@ -33,7 +34,9 @@ impl Database {
             Some(tenant) => {
                 self.authorize_tenant(Operation::CreateJob, &tenant.info.name).await?;
                 self.access.check_more_actions(Operation::CreateJob, kind.actions())?;
-                tenant.read(|transaction| async move { transaction.authorize_job(kind) }).await?;
+                // It may be created while the tenant is suspended: then it waits.
+                let asking = tenant.clone().with_pass(Pass::Operator);
+                asking.read(|transaction| async move { transaction.authorize_job(kind) }).await?;
             }
         }
         let inner = &self.inner;
@@ -43,6 +46,11 @@ impl Database {
             .runner
             .run(|transaction| async move {
                 inner.check_writable(&*transaction).await?;
+                if let Some(tenant) = tenant {
+                    // With a conflict: none is left behind by a tenant that goes.
+                    let header = inner.header(&*transaction, tenant.info.id, &tenant.keys).await?;
+                    check_begin(&header, tenant.info.id, Pass::Operator)?;
+                }
                 enqueue(inner, &*transaction, id, definition).await
             })
             .await?;
@@ -75,14 +83,14 @@ impl TenantTransaction {
 }
 
 /// An id that sorts by the time (UUID version 7).
-fn new_id(inner: &Inner) -> Uuid {
+pub(super) fn new_id(inner: &Inner) -> Uuid {
     let mut random = [0; 10];
     inner.env.entropy.fill(&mut random);
     let milliseconds = u64::try_from(inner.env.clock.wall_us() / 1_000).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid()
 }
 
-fn define(
+pub(super) fn define(
     inner: &Inner,
     kind: &dyn JobKind,
     tenant: Option<&Tenant>,
@@ -107,7 +115,7 @@ fn define(
     })
 }
 
-async fn enqueue(
+pub(super) async fn enqueue(
     inner: &Inner,
     transaction: &dyn Transaction,
     id: Uuid,

@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::error::{Code, Error, Result, limit};
 use crate::limits::JOBS_PAGE_ROWS_MAX;
 use crate::messages::{JobDefinition, JobLease, JobStateKind, JobStatus, read};
+use crate::tenant_state::TenantState;
 
 /// How many rows one page looks at before it ends early.
 const SCANNED_MAX: usize = 6_000;
@@ -198,6 +199,11 @@ impl Database {
             0 => Err(Error::new(Code::TenantNotFound, "")),
             tenant => self.tenant_with_id(transaction, tenant).await,
         };
+        // Its name may be another one's by now, on which the grant is.
+        let tenant = tenant.and_then(|tenant| match tenant.info.state {
+            TenantState::Deleted => Err(Error::new(Code::TenantNotFound, "")),
+            _ => Ok(tenant),
+        });
         match tenant {
             Ok(tenant) if self.access.covers_name(&tenant.info.name) => {
                 let keys = &tenant.keys;

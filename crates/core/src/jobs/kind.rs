@@ -83,7 +83,6 @@ impl JobStep {
     }
 
     /// The step's transaction on the engine, for the layer's own kinds.
-    #[allow(dead_code, reason = "for kinds that work on the database as a whole")]
     pub(crate) fn transaction(&self) -> &TransactionRef {
         &self.transaction
     }

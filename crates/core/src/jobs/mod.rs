@@ -29,11 +29,13 @@
 //! # }).unwrap();
 //! ```
 
+mod clones;
 mod create;
 mod inspect;
 mod job;
 mod kind;
 mod kinds;
+mod purges;
 mod queue;
 mod retention;
 mod step;
@@ -43,5 +45,7 @@ mod worker;
 pub use inspect::{JobFilter, JobPage};
 pub use job::{Job, JobFailure, JobId, JobState};
 pub use kind::{JobKind, JobKinds, JobStep, StepFuture, StepOutcome};
-pub use kinds::{CascadeDelete, Check, Count, DeleteWhere, Expire, ForgetResults, Rewrite};
+pub use kinds::{
+    CascadeDelete, Check, CloneTenant, Count, DeleteWhere, Expire, ForgetResults, Purge, Rewrite, Verify,
+};
 pub use worker::{Worked, Worker};

@@ -9,7 +9,9 @@ use tenantry_kv::runner::RetryPolicy;
 use uuid::Uuid;
 
 use super::job::{Job, JobId};
-use super::kind::JobKinds;
+use super::kind::{JobKind, JobKinds};
+use super::kinds::Purge;
+use super::purges;
 use super::queue::{self, Picked};
 use super::retention;
 use super::step::{self, Held, Stepped, Stepper};
@@ -27,6 +29,8 @@ use crate::tenant_state::is_of_state;
 const TURN: Duration = Duration::from_secs(1);
 /// How long a worker waits at most before it looks again whether there is something to do.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a worker does not look whether deleted tenants are to be purged.
+const PURGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Does steps of jobs, one after another, fairly over the tenants.
 ///
@@ -42,6 +46,8 @@ pub struct Worker {
     held: Option<Held>,
     /// Why the last step was refused, if that was for the state of the job's tenant.
     refusal: Option<Error>,
+    /// When it last looked for deleted tenants whose grace is over.
+    purges_seen: Option<Duration>,
     /// Whether others took the job before that it looked at last.
     collides: bool,
 }
@@ -97,6 +103,7 @@ impl Worker {
             after,
             held: None,
             refusal: None,
+            purges_seen: None,
             collides: false,
         }
     }
@@ -204,6 +211,7 @@ impl Worker {
 
     /// The next job in turn, taken; or what came instead.
     async fn next_job(&mut self) -> Result<Result<Box<Held>, Worked>> {
+        self.look_for_purges().await?;
         loop {
             match queue::pick(&self.database.inner, &self.kinds, self.after, self.collides).await? {
                 Picked::None { next_us } => return Ok(Err(Worked::Idle { next_us })),
@@ -225,6 +233,18 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Gives jobs to deleted tenants whose grace is over, once in a while.
+    async fn look_for_purges(&mut self) -> Result<()> {
+        let now = self.database.inner.env.clock.monotonic();
+        let is_time = self.purges_seen.is_none_or(|seen| now.saturating_sub(seen) >= PURGE_INTERVAL);
+        if is_time && self.kinds.has(Purge.name()) {
+            // As many as there are: the next look is some time away.
+            while purges::schedule(&self.database).await? > 0 {}
+            self.purges_seen = Some(now);
+        }
+        Ok(())
     }
 
     /// Takes a job, if it is free: the fencing token grows, so that whoever had it before can do nothing with it any more.

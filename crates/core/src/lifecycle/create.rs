@@ -53,7 +53,7 @@ impl TenantOptions {
         self
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         check_labels(&self.labels)?;
         check_plan(self.plan.as_deref())
     }
@@ -105,7 +105,7 @@ impl Database {
     }
 
     /// Writes a new tenant with the next id.
-    pub(super) async fn add_tenant(
+    pub(crate) async fn add_tenant(
         &self,
         transaction: &dyn Transaction,
         new: &NewTenant<'_>,
@@ -132,14 +132,14 @@ impl Database {
 }
 
 /// A tenant that is about to be.
-pub(super) struct NewTenant<'a> {
-    pub(super) name: &'a str,
+pub(crate) struct NewTenant<'a> {
+    pub(crate) name: &'a str,
     /// Name, UUID and version.
-    pub(super) schema: (&'a str, &'a [u8; 16], u32),
-    pub(super) options: &'a TenantOptions,
-    pub(super) uuid: &'a [u8; 16],
-    pub(super) created_us: i64,
-    pub(super) state: TenantState,
+    pub(crate) schema: (&'a str, &'a [u8; 16], u32),
+    pub(crate) options: &'a TenantOptions,
+    pub(crate) uuid: &'a [u8; 16],
+    pub(crate) created_us: i64,
+    pub(crate) state: TenantState,
 }
 
 impl NewTenant<'_> {

@@ -12,6 +12,7 @@ mod raw;
 mod reader;
 mod records;
 mod references;
+mod restore;
 mod run;
 mod sequence_blocks;
 mod transaction;

@@ -185,6 +185,37 @@ impl TenantTransaction {
         self.check_write(record_type, old.map(|old| &old.record), new)?;
         let payload =
             new.map(|new| wire::encode(&new.values, &record_type.fields, &new.unknown)).transpose()?;
+        let looks = match new {
+            Some(new) => self.look_for_references(record_type, keys, old.map(|old| &old.record), new)?,
+            None => Vec::new(),
+        };
+        self.prepare_stored(record_type, keys, old, new, payload, looks).await
+    }
+
+    /// As [`replace_record`](TenantTransaction::replace_record), with the payload as it is, and without a look for what the record refers to.
+    pub(super) async fn replace_stored(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        old: Option<&Stored>,
+        new: Option<&Record>,
+        payload: Option<Vec<u8>>,
+    ) -> Result<()> {
+        let prepared = self.prepare_stored(record_type, keys, old, new, payload, Vec::new());
+        let Prepared { change: (change, size_bytes), write } = prepared.await?;
+        let ordinal = self.change(change, size_bytes)?;
+        self.write_prepared(keys, write, ordinal).await
+    }
+
+    async fn prepare_stored(
+        &self,
+        record_type: &RecordType,
+        keys: &RecordKeys,
+        old: Option<&Stored>,
+        new: Option<&Record>,
+        payload: Option<Vec<u8>>,
+        looks: Vec<Look<'_>>,
+    ) -> Result<Prepared> {
         check_payload(payload.as_ref().map_or(0, Vec::len))?;
         let payload = payload.map(|payload| {
             let (format, packed) = frame::pack(payload);
@@ -192,10 +223,7 @@ impl TenantTransaction {
         });
         let old_record = old.map(|old| &old.record);
         let has_policy = self.row_policy(record_type)?.is_some();
-        let looks = match new {
-            Some(new) => self.look_for_references(record_type, keys, old_record, new)?,
-            None => Vec::new(),
-        };
+        let has_looks = !looks.is_empty();
         let looks_size_bytes: usize = looks.iter().map(Look::size_bytes).sum();
         let indexes = self.index_changes(record_type, old_record, new).await;
         // The values of another record, which may be none that is seen.
@@ -203,7 +231,7 @@ impl TenantTransaction {
             Code::UniqueViolation if has_policy => hidden(),
             _ => error,
         })?;
-        if let Some(new) = new {
+        if let Some(new) = new.filter(|_| has_looks) {
             self.check_references(record_type, looks, new).await?;
         }
         let change = RecordChange {

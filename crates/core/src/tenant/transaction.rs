@@ -120,7 +120,7 @@ impl fmt::Debug for TenantTransaction {
 
 impl TenantTransaction {
     /// A transaction on `tenant`, which `commits` or only reads.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         tenant: Tenant,
         transaction: TransactionRef,
         commits: bool,
@@ -338,7 +338,7 @@ impl TenantTransaction {
     }
 
     /// Makes sure that the header is the one that this transaction took for it. To be called before anything that it did counts.
-    pub(super) async fn check_header(&self) -> Result<()> {
+    pub(crate) async fn check_header(&self) -> Result<()> {
         let check = self.under_way().header.take();
         match check {
             Some(check) => self.tenant.database.inner.check_header(self.tenant.info.id, check).await,
@@ -351,7 +351,7 @@ impl TenantTransaction {
     }
 
     /// Issues what carries the transaction's stamp: the last step before the commit.
-    pub(super) async fn finish(&self) -> Result<()> {
+    pub(crate) async fn finish(&self) -> Result<()> {
         let (pending, stamped_keys, changes) = {
             let mut state = self.lock();
             state.is_finished = true;

@@ -1,24 +1,35 @@
 //! `tenantry tenant`.
 
+mod archive;
+mod create;
+mod delete;
 mod labels;
+mod verify;
 
 use serde_json::{Value as Json, json};
-use tenantry::{Database, Suspension, TenantFilter, TenantInfo, TenantOptions, TenantState};
+use tenantry::jobs::Job;
+use tenantry::{Database, Suspension, TenantFilter, TenantInfo, TenantState};
 
 use self::labels::{filter_of, labels_of};
-use super::{Target, moment, open_existing};
-use crate::arguments::{CreateArguments, TenantCommand};
-use crate::output::{Exit, Failure, Outcome, Printer};
+use super::{Target, jobs, moment, open_existing};
+use crate::arguments::TenantCommand;
+use crate::output::{Exit, Failure, Outcome, Printer, count};
 
 pub(crate) async fn run(command: TenantCommand, target: &Target, printer: Printer) -> Outcome {
     let database = open_existing(target).await?;
     match command {
-        TenantCommand::Create(arguments) => create(&database, arguments, printer).await?,
+        TenantCommand::Create(arguments) => return create::create(&database, arguments, printer).await,
         TenantCommand::List { labels, state, plan, limit, after } => {
             let mut filter = TenantFilter::all();
             filter.labels = filter_of(&labels);
             filter.state = state.map(|state| state_of(&state)).transpose()?;
             filter.plan = plan;
+            let has_more = filter.plan.is_some() || !filter.labels.is_empty();
+            if filter.state == Some(TenantState::Deleted) && has_more {
+                return Err(Failure::Usage(
+                    "deleted tenants are listed without --label and --plan".to_owned(),
+                ));
+            }
             list(&database, &filter, after.as_deref(), limit as usize, printer).await?;
         }
         TenantCommand::Show { name } => show(&database, &name, printer).await?,
@@ -51,21 +62,45 @@ pub(crate) async fn run(command: TenantCommand, target: &Target, printer: Printe
             let info = database.resume_tenant(&name).await?;
             printer.document(&document(&info), || format!("tenant {name} is {}", info.state.name()))?;
         }
-        TenantCommand::Delete { name } => {
-            let info = database.delete_tenant(&name).await?;
-            printer.document(&json!({ "deleted": document(&info) }), || format!("tenant {name} deleted"))?;
+        TenantCommand::Delete { name, grace } => {
+            return delete::delete(&database, &name, grace, printer).await;
+        }
+        TenantCommand::Undelete { name, id, new_name } => {
+            let info = database.undelete_tenant(&name, id, new_name.as_deref()).await?;
+            printer.document(&document(&info), || {
+                format!("tenant {} is back, {}", info.name, info.state.name())
+            })?;
+        }
+        TenantCommand::Clone { source, name, background } => {
+            let job = database.clone_tenant(&source, &name).await?;
+            return match background {
+                true => jobs::in_background(&database, job, printer).await,
+                false => {
+                    jobs::in_foreground(&database, job, printer, |job| cloned(job, &source, &name)).await
+                }
+            };
+        }
+        TenantCommand::Verify { name, background } => {
+            return verify::verify(&database, &name, background, printer).await;
+        }
+        TenantCommand::Export { name, output, resume } => {
+            return archive::export(&database, &name, output.as_deref(), resume, printer).await;
+        }
+        TenantCommand::Import { name, file } => {
+            return archive::import(&database, &name, &file, printer).await;
+        }
+        TenantCommand::Hash { name, file } => {
+            return archive::hash(&database, name.as_deref(), file.as_deref(), printer).await;
+        }
+        TenantCommand::Purge { name, id, now, background } => {
+            let job = database.purge_tenant(&name, id, now).await?;
+            return match background {
+                true => jobs::in_background(&database, job, printer).await,
+                false => jobs::in_foreground(&database, job, printer, delete::summary).await,
+            };
         }
     }
     Ok(Exit::Done)
-}
-
-async fn create(database: &Database, arguments: CreateArguments, printer: Printer) -> Outcome<()> {
-    let CreateArguments { name, schema, labels, plan } = arguments;
-    let mut options = TenantOptions::new();
-    options.labels = labels_of(&labels)?;
-    options.plan = plan;
-    let tenant = database.create_tenant_with(&name, &schema, &options).await?;
-    printer.document(&document(tenant.info()), || format!("tenant {name} created"))
 }
 
 async fn list(
@@ -75,7 +110,10 @@ async fn list(
     rows_max: usize,
     printer: Printer,
 ) -> Outcome<()> {
-    let page = database.tenants_where(filter, after, rows_max).await?;
+    let page = match filter.state {
+        Some(TenantState::Deleted) => database.deleted_tenants(after, rows_max).await?,
+        _ => database.tenants_where(filter, after, rows_max).await?,
+    };
     let tenants: Vec<Json> = page.tenants.iter().map(document).collect();
     printer.document(&json!({ "tenants": tenants, "after": page.after }), || {
         let row = |info: &TenantInfo| {
@@ -128,6 +166,12 @@ async fn show(database: &Database, name: &str, printer: Printer) -> Outcome<()> 
     })
 }
 
+fn cloned(job: &Job, source: &str, name: &str) -> String {
+    let result = job.result.clone().unwrap_or_default();
+    let rows = count(result["rows"].as_u64().unwrap_or(0));
+    format!("tenant {name} has what {source} had at version {}: {rows} rows written", result["version"])
+}
+
 /// What is printed of a tenant with `--json`.
 pub(crate) fn document(info: &TenantInfo) -> Json {
     json!({
@@ -139,6 +183,7 @@ pub(crate) fn document(info: &TenantInfo) -> Json {
         "state": info.state.name(),
         "reason": (!info.reason.is_empty()).then_some(&info.reason),
         "since": (info.since_us != 0).then(|| moment(info.since_us)),
+        "purge_due": info.purge_due_us.map(moment),
         "plan": info.plan,
         "labels": info.labels,
     })

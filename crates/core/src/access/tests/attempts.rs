@@ -33,6 +33,29 @@ pub(super) async fn attempt(
         Operation::RenameTenant => handle.rename_tenant("acme", "other").await.map(text),
         Operation::SetPlan => handle.set_tenant_plan("acme", Some("gold")).await.map(text),
         Operation::CreateTenant => handle.create_tenant("new", "s").await.map(text),
+        Operation::ManageDeletedTenants => {
+            handle.deleted_tenants(None, 10).await?;
+            let not_found = handle.undelete_tenant("nobody", None, None).await.map(text);
+            let also = handle.purge_tenant("nobody", None, true).await.map(text);
+            let last = handle.deleted_tenant("nobody", None).await.map(text);
+            for result in [not_found, also, last] {
+                match result {
+                    Err(error) if error.code() == Code::TenantNotFound => {}
+                    other => return other,
+                }
+            }
+            Ok(String::new())
+        }
+        Operation::CloneTenant => handle.clone_tenant("acme", "copy").await.map(|_| String::new()),
+        Operation::ImportTenant => {
+            let acme = world.database.tenant("acme").await?;
+            let (mut archiver, mut importer) =
+                (crate::Archiver::new(&acme).await?, crate::ArchiveImporter::new(handle, "imported"));
+            while let Some(bytes) = archiver.step().await? {
+                importer.feed(&bytes).await?;
+            }
+            importer.finish().await.map(|_| String::new())
+        }
         Operation::ListTenants => handle.tenants(None, 10).await.map(text),
         Operation::ViewSchemas => {
             handle.schema_names().await?;
@@ -166,7 +189,15 @@ async fn in_tenant(tenant: &Tenant, operation: Operation, id: i64) -> Result<Str
             tenant.run(|it| async move { it.create_job(&Count, parameters).await }).await?;
             tenant.database().create_job(&Count, Some(tenant), parameters).await.map(|_| String::new())
         }
-        Operation::DescribeTenant
+        Operation::ArchiveTenant => {
+            let mut archiver = crate::Archiver::new(tenant).await?;
+            while archiver.step().await?.is_some() {}
+            tenant.content_hash(&crate::ContentOptions::default()).await.map(|hash| hash.to_hex())
+        }
+        Operation::ManageDeletedTenants
+        | Operation::CloneTenant
+        | Operation::ImportTenant
+        | Operation::DescribeTenant
         | Operation::LabelTenant
         | Operation::SuspendTenant
         | Operation::RenameTenant

@@ -60,7 +60,7 @@ impl JobKind for Check {
     }
 }
 
-fn result(stands: &CheckCursor) -> Json {
+pub(super) fn result(stands: &CheckCursor) -> Json {
     let fault = |fault: &StoredFault| json!({ "index": fault.index, "fault": fault.fault, "key": fault.key });
     json!({
         "records": stands.records,

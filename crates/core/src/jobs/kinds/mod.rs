@@ -2,11 +2,14 @@
 
 mod cascade_delete;
 mod check;
+mod clone;
 mod count;
 mod delete_where;
 mod expire;
 mod forget_results;
+mod purge;
 mod rewrite;
+mod verify;
 
 use std::sync::Arc;
 
@@ -17,22 +20,28 @@ use crate::error::{Code, Error, Result};
 
 pub use cascade_delete::CascadeDelete;
 pub use check::Check;
+pub use clone::CloneTenant;
 pub use count::Count;
 pub use delete_where::DeleteWhere;
 pub use expire::Expire;
 pub use forget_results::ForgetResults;
+pub use purge::Purge;
 pub use rewrite::Rewrite;
+pub use verify::Verify;
 
 /// Every kind, in one place.
 pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
     vec![
         Arc::new(CascadeDelete),
         Arc::new(Check),
+        Arc::new(CloneTenant),
         Arc::new(Count),
         Arc::new(DeleteWhere),
         Arc::new(Expire),
         Arc::new(ForgetResults),
+        Arc::new(Purge),
         Arc::new(Rewrite),
+        Arc::new(Verify),
     ]
 }
 
