@@ -1,4 +1,4 @@
-//! The simulator has teeth: each fault that was seeded into the code is found within two hundred seeds of a profile, and each rule of the judge finds one.
+//! The simulator has teeth: each fault that was seeded into the code is found within two hundred seeds of a profile (one of them is rarer), and each rule of the judge finds one.
 //!
 //! `cargo test -p tenantry-sim --features seeded-faults --test seeded_faults`
 #![cfg(feature = "seeded-faults")]
@@ -8,11 +8,18 @@ use tenantry_kv::seeded_faults::{Fault, activate};
 use tenantry_sim::{Finding, Oracle, Profile, Scale, query_worlds, run_caught};
 
 const SEEDS: u64 = 200;
+/// A torn record of the log whose remains still decode takes stale bytes in the right place: about one seed in seven hundred has one, all of one profile.
+const SEEDS_RARE: u64 = 6_000;
 
 /// What the seeds of all profiles find with a fault, one after the other.
 fn findings(fault: Fault) -> impl Iterator<Item = (Profile, u64, Finding)> {
-    Profile::ALL.into_iter().flat_map(move |profile| {
-        (0..SEEDS).filter_map(move |seed| {
+    let (profiles, seeds): (&[Profile], u64) = match fault {
+        Fault::LogChecksumNotVerified => (&[Profile::Power], SEEDS_RARE),
+        _ => (&Profile::ALL, SEEDS),
+    };
+    profiles.iter().flat_map(move |profile| {
+        let profile = *profile;
+        (0..seeds).filter_map(move |seed| {
             activate(Some(fault));
             let found = run_caught(seed, profile, Scale::default()).err();
             activate(None);
