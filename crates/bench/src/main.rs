@@ -9,6 +9,7 @@
 )]
 
 mod beside_sqlite;
+mod fair_shares;
 mod range_clear;
 mod records;
 mod stores;
@@ -34,7 +35,7 @@ struct Arguments {
     /// The stores, in the order in which they run
     #[arg(long, value_delimiter = ',', default_value = "tenantry,redb,fjall,sqlite,lmdb")]
     stores: Vec<String>,
-    /// The parts: load, write, rmw, get, scan, records, beside-sqlite, and range-clear, which runs by itself
+    /// The parts: load, write, rmw, get, scan, records, beside-sqlite, fair-shares, and range-clear, which runs by itself
     #[arg(long, value_delimiter = ',', default_value = "load,write,rmw,get,scan,records")]
     parts: Vec<String>,
     /// How many clients write, in the parts write and rmw
@@ -100,6 +101,9 @@ fn main() -> Outcome<()> {
     }
     if arguments.parts.iter().any(|part| part == "beside-sqlite") {
         beside_sqlite::measure(&arguments, &mut results)?;
+    }
+    if arguments.parts.iter().any(|part| part == "fair-shares") {
+        fair_shares::measure(&arguments, &mut results)?;
     }
     if arguments.json {
         return print_json(&results);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenantry::Durability;
 
-pub(crate) use tenant::{CreateArguments, TenantCommand};
+pub(crate) use tenant::{CreateArguments, LimitsArguments, TenantCommand};
 
 /// A multi-tenant record database.
 #[derive(Debug, Parser)]
@@ -61,7 +61,7 @@ pub(crate) enum Command {
     /// Schemas: apply, show, list
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Tenants: create, list, show, rename, label, suspend, resume, delete
+    /// Tenants: create, list, show, rename, label, limits, suspend, resume, delete
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Import rows from a .jsonl, .json or .csv file
@@ -82,6 +82,13 @@ pub(crate) enum Command {
     Rank(RankArguments),
     /// A tenant's own key-value space: get, set, clear, range
     Kv(KvArguments),
+    /// Print what a tenant stores and has consumed, or all of them
+    Usage(UsageArguments),
+    /// Plans, the limits that tenants have in common: set, show, list
+    #[command(subcommand)]
+    Plan(PlanCommand),
+    /// Count anew what a tenant stores, and put its meters right
+    Reconcile(ReconcileArguments),
     /// Print what the database holds and how it is doing
     Status,
     /// The database as a whole: read-only, writable, scrub
@@ -228,6 +235,50 @@ pub(crate) struct ExpireArguments {
     /// Every tenant whose schema has such an index
     #[arg(long)]
     pub(crate) all: bool,
+    /// Leave the work to "tenantry jobs run"
+    #[arg(long)]
+    pub(crate) background: bool,
+}
+
+/// What usage is told apart by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// A line for each hour
+    Hour,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UsageArguments {
+    /// The tenant's name; without it all of them
+    pub(crate) tenant: Option<String>,
+    /// Tell apart when it was, of the last 35 days
+    #[arg(long, value_enum, requires = "tenant")]
+    pub(crate) by: Option<By>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Create a plan, or change its limits
+    Set {
+        /// The plan's name
+        name: String,
+        /// NAME=NUMBER, or NAME=none; may be given several times
+        #[arg(long, value_name = "NAME=VALUE")]
+        set: Vec<String>,
+    },
+    /// Print the limits of a plan
+    Show {
+        /// The plan's name
+        name: String,
+    },
+    /// Print all plans
+    List,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ReconcileArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
     /// Leave the work to "tenantry jobs run"
     #[arg(long)]
     pub(crate) background: bool,

@@ -66,6 +66,9 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Rewrite(arguments) => commands::jobs::rewrite(arguments, target, printer).await,
         Command::Check(arguments) => commands::check::run(arguments, target, printer).await,
         Command::Expire(arguments) => commands::expire::run(arguments, target, printer).await,
+        Command::Usage(arguments) => commands::quotas::usage(arguments, target, printer).await,
+        Command::Plan(command) => commands::quotas::plan(command, target, printer).await,
+        Command::Reconcile(arguments) => commands::quotas::reconcile(arguments, target, printer).await,
         Command::Status => commands::status::run(target, printer).await,
     }
 }

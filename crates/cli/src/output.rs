@@ -76,6 +76,9 @@ impl Failure {
         };
         let mut error = json!({ "code": code, "tag": tag, "message": self.to_string() });
         if let Failure::Database(database_error) = self {
+            if let Some(retry_after) = database_error.retry_after() {
+                error["retry_after_ms"] = json!(retry_after.as_millis() as u64);
+            }
             add_violations(&mut error, database_error);
         }
         json!({ "error": error })

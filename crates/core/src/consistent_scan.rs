@@ -44,10 +44,17 @@ pub(crate) enum Region {
 /// A change of what was found so far.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Found {
-    /// The key has this value: a record's payload, a raw value, a number's eight bytes.
-    Put { region: Region, key: Bytes, value: Bytes, version: Option<RecordVersion>, before: Before },
+    /// The key has this value: a record's payload, a raw value, a number's eight bytes. Of a record the log may say how long its payload was before.
+    Put {
+        region: Region,
+        key: Bytes,
+        value: Bytes,
+        version: Option<RecordVersion>,
+        before: Before,
+        before_size_bytes: Option<u64>,
+    },
     /// The key is gone.
-    Delete { region: Region, key: Bytes },
+    Delete { region: Region, key: Bytes, before_size_bytes: Option<u64> },
     /// The raw keys from `begin` to `end` (exclusive) are gone.
     DeleteRange { begin: Bytes, end: Bytes },
     /// The value is to be changed.
@@ -183,6 +190,7 @@ impl ConsistentScan {
                 value: record.payload,
                 version: Some(record.version),
                 before,
+                before_size_bytes: None,
             }));
             return Ok(chunk.has_more);
         }
@@ -200,7 +208,14 @@ impl ConsistentScan {
                 _ => name_of(&relative)?,
             };
             self.after = Some(relative);
-            changes.push(Found::Put { region, key, value: row.value, version: None, before });
+            changes.push(Found::Put {
+                region,
+                key,
+                value: row.value,
+                version: None,
+                before,
+                before_size_bytes: None,
+            });
         }
         Ok(batch.more)
     }
@@ -234,20 +249,26 @@ impl ConsistentScan {
                         ordinal: u16::try_from(operation.ordinal).unwrap_or(u16::MAX),
                     }),
                     before: change.before(),
+                    before_size_bytes: change.before_size_bytes,
                 },
-                Change::RecordDelete(change) => {
-                    Found::Delete { region: Region::Records(change.type_id), key: change.key.clone() }
-                }
+                Change::RecordDelete(change) => Found::Delete {
+                    region: Region::Records(change.type_id),
+                    key: change.key.clone(),
+                    before_size_bytes: change.before_size_bytes,
+                },
                 Change::Set(change) => Found::Put {
                     region: region_of(change).ok_or_else(unknown)?,
                     key: change.key.clone(),
                     value: change.value.clone(),
                     version: None,
                     before: Before::Unknown,
+                    before_size_bytes: None,
                 },
-                Change::Clear(change) => {
-                    Found::Delete { region: region_of(change).ok_or_else(unknown)?, key: change.key.clone() }
-                }
+                Change::Clear(change) => Found::Delete {
+                    region: region_of(change).ok_or_else(unknown)?,
+                    key: change.key.clone(),
+                    before_size_bytes: None,
+                },
                 Change::ClearRange(change) => {
                     if self.regions.contains(&Region::Raw) {
                         let (begin, end) = (change.key.clone(), change.value.clone());
@@ -264,6 +285,7 @@ impl ConsistentScan {
                         value: change.value.clone(),
                         version: None,
                         before: Before::Unknown,
+                        before_size_bytes: None,
                     }
                 }
                 Change::Atomic(change) => Found::Atomic {
@@ -278,7 +300,7 @@ impl ConsistentScan {
             };
             let (region, key) = match &found {
                 Found::Put { region, key, .. }
-                | Found::Delete { region, key }
+                | Found::Delete { region, key, .. }
                 | Found::Atomic { region, key, .. } => (*region, key),
                 Found::DeleteRange { .. } => continue,
             };
@@ -491,12 +513,12 @@ mod tests {
     fn apply(found: &mut State, changes: Vec<Found>) {
         for change in changes {
             match change {
-                Found::Put { region, key, value, version, before } => {
+                Found::Put { region, key, value, version, before, .. } => {
                     let old = found.insert((region, key), (value, version));
                     assert!(matches!(region, Region::Records(_)) || version.is_none());
                     assert!(before == Before::Unknown || (before == Before::Present) == old.is_some());
                 }
-                Found::Delete { region, key } => {
+                Found::Delete { region, key, .. } => {
                     let old = found.remove(&(region, key));
                     assert!(old.is_some() || region == Region::Raw);
                 }

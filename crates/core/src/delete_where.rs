@@ -92,7 +92,7 @@ impl Tenant {
         loop {
             // Of a query for no records at a time, the first step says what is wrong with it.
             step.rows_max = rows_max.min(usize::try_from(records_max - deleted).unwrap_or(usize::MAX));
-            match self.delete_where(&step).await {
+            match self.patient().delete_where(&step).await {
                 Ok(page) => {
                     deleted += page.deleted;
                     if page.next.is_none() || deleted >= records_max {
@@ -121,7 +121,8 @@ impl Tenant {
         let mut records_max = CASCADE_RECORDS_MAX;
         loop {
             let from = &cursor;
-            let step = self.run(|transaction| async move {
+            let patient = self.patient();
+            let step = patient.run(|transaction| async move {
                 transaction.cascade(record_type, key, from.clone(), records_max).await
             });
             match step.await {

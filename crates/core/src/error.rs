@@ -1,6 +1,7 @@
 //! The record layer's errors.
 
 use std::fmt;
+use std::time::Duration;
 
 use tenantry_kv::{EngineError, ErrorKind as EngineErrorKind};
 
@@ -129,6 +130,10 @@ codes! {
     AccessRevoked = 20_126, Refused, "The grant has been revoked";
     AccessTokenInvalid = 20_127, Invalid, "The access token is not valid";
     AccessKeyInvalid = 20_128, Invalid, "The keys of access tokens cannot be used";
+    QuotaExceeded = 20_140, Limit, "The tenant has as much as it may have";
+    Throttled = 20_141, Limit, "The tenant has to wait";
+    LimitsInvalid = 20_142, Invalid, "The limits of a tenant or plan are not valid";
+    PlanNotFound = 20_143, NotFound, "The plan does not exist";
     ArchiveDamaged = 20_160, Corrupt, "The archive is damaged";
     ArchiveFormat = 20_161, Invalid, "The archive has a form that this build does not read";
     ArchiveIncomplete = 20_162, Invalid, "The archive is not complete";
@@ -143,12 +148,19 @@ pub struct Error {
     detail: Box<str>,
     cause: Option<Box<tenantry_kv::Error>>,
     violations: Box<[Violation]>,
+    retry_after: Option<Duration>,
 }
 
 impl Error {
     /// An error with a sentence that names what was wrong, the limit, and the way out.
     pub fn new(code: Code, detail: impl Into<String>) -> Error {
-        Error { code, detail: detail.into().into_boxed_str(), cause: None, violations: Box::default() }
+        Error {
+            code,
+            detail: detail.into().into_boxed_str(),
+            cause: None,
+            violations: Box::default(),
+            retry_after: None,
+        }
     }
 
     /// The error that the violations of a record are, if there are any: 20032 for a record that does not have the form of its type, 20037 for one that breaks
@@ -188,6 +200,18 @@ impl Error {
     /// Every rule that the record breaks: for 20032, 20037 and 20038. At most [`VIOLATIONS_MAX`](crate::limits::VIOLATIONS_MAX) of them.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// The same with the time after which it may go better.
+    #[must_use]
+    pub(crate) fn with_retry_after(mut self, retry_after: Duration) -> Error {
+        self.retry_after = Some(retry_after);
+        self
+    }
+
+    /// After what time to try again: for 20141.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The code.

@@ -159,6 +159,7 @@ impl Tenant {
         loop {
             let from = &cursor;
             match self
+                .patient()
                 .run(|transaction| async move { transaction.expire(from.clone(), rows_max).await })
                 .await
             {

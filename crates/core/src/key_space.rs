@@ -130,6 +130,16 @@ impl KeySpace {
         self.key(&[2.into(), 5.into(), tenant_element(id)])
     }
 
+    /// R 2 6 name: the limits of a plan.
+    pub(crate) fn plan(&self, name: &str) -> Result<Bytes> {
+        self.key(&[2.into(), 6.into(), name.into()])
+    }
+
+    /// R 2 6: every plan.
+    pub(crate) fn plans(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[2.into(), 6.into()])?))
+    }
+
     /// R 3 0: everything that is stored of jobs, by id.
     pub(crate) fn jobs(&self) -> Result<Subspace> {
         Ok(Subspace::new(self.key(&[3.into(), 0.into()])?))
@@ -321,6 +331,31 @@ impl TenantKeys {
     /// 6 1 name
     pub(crate) fn sequence(&self, name: &str) -> Result<Bytes> {
         self.key(&[6.into(), 1.into(), name.into()])
+    }
+
+    /// 8 0 0: what the tenant stores.
+    pub(crate) fn meter_totals(&self) -> Result<Bytes> {
+        self.key(&[8.into(), 0.into(), 0.into()])
+    }
+
+    /// 8 0 1 hour: what it consumed in an hour.
+    pub(crate) fn meter_hour(&self, hour: i64) -> Result<Bytes> {
+        self.key(&[8.into(), 0.into(), 1.into(), hour.into()])
+    }
+
+    /// 8 0 1: what it consumed, by hours.
+    pub(crate) fn meter_hours(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[8.into(), 0.into(), 1.into()])?))
+    }
+
+    /// 8 1 process: the part of the tenant's rates that a process has.
+    pub(crate) fn budget_lease(&self, process: Uuid) -> Result<Bytes> {
+        self.key(&[8.into(), 1.into(), process.into()])
+    }
+
+    /// 8 1: the parts of all processes.
+    pub(crate) fn budget_leases(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[8.into(), 1.into()])?))
     }
 
     /// 7: the application's own keys follow as they are.

@@ -35,6 +35,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod admission;
 mod archive;
 mod change_log;
 mod changes;
@@ -61,6 +62,7 @@ mod lifecycle;
 pub mod limits;
 mod merge_patch;
 mod messages;
+mod meters;
 mod names;
 mod query;
 mod rank;
@@ -72,6 +74,7 @@ mod tenant_state;
 mod text;
 pub mod typed;
 mod typed_records;
+mod usage;
 mod validation;
 mod value;
 mod verify;
@@ -79,6 +82,7 @@ mod violation;
 mod wire;
 
 pub use access::{Action, Grant, GrantedTenant, Operation, Role, RowPolicy};
+pub use admission::{Limit, PoolSettings, PoolStatistics, TenantLimits, TimeHistogram};
 pub use archive::{
     ArchiveFrame, ArchiveHasher, ArchiveImporter, ArchiveInfo, ArchiveReader, Archiver, ContentHash,
     ContentOptions, ImportedTenant,
@@ -112,6 +116,7 @@ pub use tenant_state::TenantState;
 pub use text::{Language, Token, Tokenizer};
 pub use typed::{SchemaBuilder, TypedKey, TypedRecord, TypedValue};
 pub use typed_records::{Records, TypedPage, Versioned};
+pub use usage::{HourUsage, Reconciled, TenantQuota, TenantUsage};
 pub use value::{
     Check, Constraints, DefaultValue, EnumValue, Field, FieldType, Name, NamedCheck, Pattern, Value,
 };

@@ -221,6 +221,35 @@ pub const TENANT_GRACE_MAX: Duration = Duration::from_secs(3_650 * 24 * 3_600);
 /// The tenants that one page of a listing looks at before it ends early, where a filter drops much.
 pub const TENANTS_SCANNED_MAX: usize = 10_000;
 
+/// The plans of a database.
+pub const PLANS_MAX: usize = 1_000;
+/// The weight of a tenant that has none.
+pub const TENANT_WEIGHT_DEFAULT: u64 = 100;
+/// The greatest weight of a tenant.
+pub const TENANT_WEIGHT_MAX: u64 = 10_000;
+/// The greatest rate of a tenant, in operations or bytes in a second.
+pub const TENANT_RATE_MAX: u64 = 1_000_000_000_000;
+/// The transactions on tenants that run at a time in a process, unless its settings say otherwise.
+pub const POOL_TRANSACTIONS_DEFAULT: usize = 1_000;
+/// The most that the settings may say.
+pub const POOL_TRANSACTIONS_MAX: usize = 1_000_000;
+/// The transactions of one tenant that run at a time in a process, unless its settings say otherwise.
+pub const POOL_TRANSACTIONS_PER_TENANT_DEFAULT: usize = 500;
+/// The transactions that wait in a process, unless its settings say otherwise.
+pub const POOL_WAITING_DEFAULT: usize = 20_000;
+/// The most that the settings may say.
+pub const POOL_WAITING_MAX: usize = 10_000_000;
+/// The transactions of one tenant that wait in a process, unless its settings say otherwise.
+pub const POOL_WAITING_PER_TENANT_DEFAULT: usize = 2_000;
+/// How long a transaction waits before it is refused, unless the settings say otherwise.
+pub const POOL_QUEUE_DEADLINE: Duration = Duration::from_secs(5);
+/// The longest that the settings may say.
+pub const POOL_QUEUE_DEADLINE_MAX: Duration = Duration::from_secs(60);
+/// After what time a reader brings what was read into the meters, if nobody wrote meanwhile.
+pub const METER_FLUSH_INTERVAL: Duration = Duration::from_secs(5);
+/// How many hours the meters of what was consumed are kept: 35 days of them.
+pub const METER_HOURS_KEPT: i64 = 35 * 24;
+
 /// The reason that a database is read-only, or a tenant suspended, in bytes.
 pub const REASON_SIZE_BYTES_MAX: usize = 1_000;
 

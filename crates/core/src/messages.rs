@@ -349,6 +349,43 @@ pub(crate) struct TenantHeader {
     /// The plan's name; empty for none.
     #[prost(string, tag = "10")]
     pub(crate) plan: String,
+    /// The tenant's own limits.
+    #[prost(message, optional, tag = "17")]
+    pub(crate) limits: Option<StoredLimits>,
+}
+
+/// The limits of a tenant or a plan. What is absent is not said; the greatest number says that there is no such limit.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct StoredLimits {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) weight: Option<u64>,
+    #[prost(uint64, optional, tag = "2")]
+    pub(crate) operations_per_second: Option<u64>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) bytes_per_second: Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub(crate) stored_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "5")]
+    pub(crate) records: Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub(crate) transaction_bytes: Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    pub(crate) transactions: Option<u64>,
+    #[prost(uint64, optional, tag = "8")]
+    pub(crate) watches: Option<u64>,
+}
+
+/// R 9 id 8 1 process: the part of the tenant's rates that a process has for a short time.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(crate) struct BudgetLease {
+    /// What it wants, in millionths of the rates.
+    #[prost(uint64, tag = "1")]
+    pub(crate) demand_ppm: u64,
+    /// What it has.
+    #[prost(uint64, tag = "2")]
+    pub(crate) share_ppm: u64,
+    #[prost(int64, tag = "3")]
+    pub(crate) expires_us: i64,
 }
 
 /// R 9 id 5 0 key: what is kept of a transaction that takes effect once.
@@ -422,6 +459,9 @@ pub(crate) struct RecordChange {
     /// The format byte of the record's frame; 0 is 1, plain.
     #[prost(uint32, tag = "5")]
     pub(crate) format: u32,
+    /// The bytes of the payload before, not compressed. Absent where there was none, and in entries from before this was noted.
+    #[prost(uint64, optional, tag = "9")]
+    pub(crate) before_size_bytes: Option<u64>,
 }
 
 /// What was there before a change.
@@ -476,6 +516,21 @@ pub(crate) struct ScanCursor {
     /// The stamp up to which the change log is in what was read.
     #[prost(bytes = "vec", tag = "4")]
     pub(crate) stamp: Vec<u8>,
+}
+
+/// How far a recount of what a tenant stores has come.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReconcileCursor {
+    /// The cursor of the scan.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) scan: bytes::Bytes,
+    #[prost(int64, tag = "2")]
+    pub(crate) records: i64,
+    #[prost(int64, tag = "3")]
+    pub(crate) record_size_bytes: i64,
+    /// How many changes were looked at.
+    #[prost(uint64, tag = "4")]
+    pub(crate) seen: u64,
 }
 
 /// How far a sweep of time-to-live indexes has come.

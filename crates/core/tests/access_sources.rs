@@ -57,7 +57,7 @@ const BY_WAY_OF: [(&str, &str, &str); 39] = [
     ("Tenant", "run_idempotent", "run_idempotent_bytes"),
     ("Tenant", "run_idempotent_bytes", "run"),
     ("Tenant", "stream", "query"),
-    ("Tenant", "read", "begin"),
+    ("Tenant", "read", "read_as"),
     ("TenantTransaction", "insert", "put_if"),
     ("TenantTransaction", "put", "put_if"),
     ("TenantTransaction", "put_if", "permit"),
@@ -71,7 +71,7 @@ const BY_WAY_OF: [(&str, &str, &str); 39] = [
 ];
 
 /// Public functions that need not ask, with the reason.
-const NEED_NOT: [(&str, &str, &str); 41] = [
+const NEED_NOT: [(&str, &str, &str); 43] = [
     ("Database", "open", "who has the engine has everything"),
     ("Database", "open_existing", "who has the engine has everything"),
     ("Database", "name", "what whoever opened it said"),
@@ -79,6 +79,8 @@ const NEED_NOT: [(&str, &str, &str); 41] = [
     ("Database", "now", "the clock's"),
     ("Database", "engine_profile", "what it is, not what it holds"),
     ("Database", "index_uses", "tells nothing without view_database"),
+    ("Database", "pool_statistics", "tells nothing without view_database"),
+    ("Tenant", "flush_meters", "brings what was counted already"),
     ("Database", "with_grant", "gives less, never more"),
     ("Database", "grant", "one's own"),
     ("Tenant", "database", "has the same grant"),

@@ -25,6 +25,7 @@ mod oracle;
 mod queries;
 mod random;
 mod scale;
+mod shares;
 mod simulation;
 mod time;
 mod unreliable;
@@ -36,5 +37,8 @@ pub use disk::Activity;
 pub use finding::{Finding, Oracle};
 pub use queries::{QueryTally, WORLD_QUERIES, query_worlds};
 pub use scale::{Part, Parts, Scale};
+pub use shares::{
+    ShareReport, ShareScale, SharedRate, off_percent, run_shared_rate, run_shares, run_weights,
+};
 pub use simulation::{Profile, Report, run};
 pub use unreliable::UnreliableEngine;

@@ -62,14 +62,15 @@ pub use tenantry_core::{
     Cascaded, Check, Code, Column, Condition, Constraints, ContentHash, ContentOptions, Copier, CopyPhase,
     CreatedTenants, DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue,
     Error, Expired, Explanation, Export, Exported, ExportedRecord, Exporter, Expression, FORMAT_VERSION,
-    Field, FieldMapping, FieldType, Filter, Group, Groups, Idempotent, ImportMapping, ImportReport,
-    ImportRow, ImportedTenant, Importer, Index, IndexCondition, IndexKind, Kind, Language, Measure,
-    MissingRule, Name, NamedCheck, OnDelete, Order, Page, PathExplanation, Pattern, PrimaryKey, Priority,
-    Query, RawPage, RawRange, ReadRow, Record, RecordType, RecordVersion, Records, Reference, RefusedTenant,
-    Rejection, Result, RowContents, RowReader, RunOptions, Schema, SchemaDefinition, SequenceBlocks,
-    StopReason, Suspension, Tenant, TenantFilter, TenantInfo, TenantOptions, TenantPage, TenantReader,
-    TenantState, TenantTransaction, Term, Token, Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue,
-    Value, Versioned, Violation, field, limits, parameter, parse_json, value,
+    Field, FieldMapping, FieldType, Filter, Group, Groups, HourUsage, Idempotent, ImportMapping,
+    ImportReport, ImportRow, ImportedTenant, Importer, Index, IndexCondition, IndexKind, Kind, Language,
+    Limit, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page, PathExplanation, Pattern,
+    PoolSettings, PoolStatistics, PrimaryKey, Priority, Query, RawPage, RawRange, ReadRow, Reconciled,
+    Record, RecordType, RecordVersion, Records, Reference, RefusedTenant, Rejection, Result, RowContents,
+    RowReader, RunOptions, Schema, SchemaDefinition, SequenceBlocks, StopReason, Suspension, Tenant,
+    TenantFilter, TenantInfo, TenantLimits, TenantOptions, TenantPage, TenantQuota, TenantReader,
+    TenantState, TenantTransaction, TenantUsage, Term, TimeHistogram, Token, Tokenizer, TypedKey, TypedPage,
+    TypedRecord, TypedValue, Value, Versioned, Violation, field, limits, parameter, parse_json, value,
 };
 pub use tenantry_core::{jobs, typed};
 /// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).

@@ -57,6 +57,8 @@ pub(crate) enum TenantCommand {
         /// The plan's name; without it the tenant has none
         plan: Option<String>,
     },
+    /// Print the limits of a tenant, and change them
+    Limits(LimitsArguments),
     /// Let nobody use a tenant, or only read it, until it is resumed
     Suspend {
         /// The tenant's name
@@ -166,6 +168,15 @@ fn grace(text: &str) -> Result<Duration, String> {
     };
     let number: u64 = number.parse().map_err(|_| unusable())?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(unusable)
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct LimitsArguments {
+    /// The tenant's name
+    pub(crate) tenant: String,
+    /// NAME=NUMBER, NAME=none for no limit whatever the plan says, NAME=plan to follow the plan; may be given several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod jobs;
 pub(crate) mod kv;
+pub(crate) mod quotas;
 pub(crate) mod rank;
 pub(crate) mod records;
 pub(crate) mod schema;

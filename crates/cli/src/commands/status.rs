@@ -1,7 +1,7 @@
 //! `tenantry status`.
 
 use serde_json::{Value as Json, json};
-use tenantry::{ClusterReport, Stats};
+use tenantry::{ClusterReport, PoolStatistics, Stats, TimeHistogram};
 
 use super::{Target, open_existing};
 use crate::output::{Exit, Outcome, Printer, count};
@@ -24,6 +24,7 @@ pub(crate) async fn run(target: &Target, printer: Printer) -> Outcome {
         ("tenants", count(statistics.tenants)),
         ("size", format!("{} bytes of keys and values", count(statistics.size_bytes))),
     ];
+    add(&mut document, json!({ "pool": pool(&database.pool_statistics()) }));
     if let Some(stats) = database.stats() {
         add(&mut document, embedded(&stats));
         rows.push(("log", format!("{} bytes that the map does not hold yet", count(stats.log_size_bytes))));
@@ -52,6 +53,23 @@ fn add(document: &mut Json, more: Json) {
     if let (Json::Object(document), Json::Object(more)) = (document, more) {
         document.extend(more);
     }
+}
+
+/// The figures of the pool under OpenTelemetry's names.
+fn pool(statistics: &PoolStatistics) -> Json {
+    let times = |times: &TimeHistogram| {
+        let seconds = |us: u64| us as f64 / 1e6;
+        let bounds: Vec<f64> = times.bounds_us.iter().map(|bound| seconds(*bound)).collect();
+        json!({ "count": times.count, "sum_s": seconds(times.sum_us), "bounds_s": bounds, "counts": times.counts })
+    };
+    json!({
+        "db.client.connection.count": { "used": statistics.used, "idle": statistics.idle() },
+        "db.client.connection.max": statistics.max,
+        "db.client.connection.pending_requests": statistics.pending_requests,
+        "db.client.connection.timeouts": statistics.timeouts,
+        "db.client.connection.wait_time": times(&statistics.wait_time),
+        "db.client.connection.use_time": times(&statistics.use_time),
+    })
 }
 
 fn embedded(stats: &Stats) -> Json {

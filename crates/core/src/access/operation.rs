@@ -91,6 +91,7 @@ operations! {
     ArchiveTenant: Tenant [Read, Export, RawRead, CounterRead], "write the whole tenant as an archive, or hash it";
     ViewJobs: Tenant [ViewJobs], "look at jobs";
     CancelJob: Tenant [ViewJobs, ManageJobs], "cancel a job";
+    ViewUsage: Tenant [DescribeTenant], "look at what the tenant stores, consumes and may";
     DescribeTenant: Catalog [DescribeTenant], "look at what the catalog says of the tenant";
     LabelTenant: Catalog [ManageTenant], "label the tenant";
     SuspendTenant: Catalog [ManageTenant], "suspend or resume the tenant";
@@ -103,11 +104,15 @@ operations! {
     CreateTenant: Database [CreateTenants], "create a tenant";
     RenameTenant: Database [CreateTenants], "rename a tenant";
     SetPlan: Database [CreateTenants], "give a tenant a plan";
+    SetLimits: Database [CreateTenants], "give a tenant limits";
     ListTenants: Database [ListTenants], "list tenants";
     ViewSchemas: Database [ViewSchemas], "look at schemas";
     ApplySchema: Database [ManageSchemas], "apply a schema";
     RevokeAllTokens: Database [ManageTokens], "revoke the tokens for all tenants";
     ViewDatabase: Database [ViewDatabase], "look at the database as a whole";
+    ViewPlans: Database [ViewDatabase], "look at plans";
+    ManagePlans: Database [ManageDatabase], "set the limits of plans";
+    SetPool: Database [ManageDatabase], "bound the transactions that run in the process";
     ChangeState: Database [ManageDatabase], "make the database read-only or writable";
     CopyDatabase: Database [ManageDatabase], "copy the database";
     EraseDatabase: Database [ManageDatabase], "erase the database";

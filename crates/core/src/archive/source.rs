@@ -40,7 +40,7 @@ pub(crate) async fn read_piece(transaction: &TenantTransaction, cursor: &[u8], r
         let into = if index < chunk_begin { &mut changes } else { &mut chunk };
         match found {
             Found::Put { region, key, value, .. } => into.push(change(region, key, Some(value))),
-            Found::Delete { region, key } => into.push(change(region, key, None)),
+            Found::Delete { region, key, .. } => into.push(change(region, key, None)),
             Found::DeleteRange { begin, end } => {
                 into.push(ArchiveChange { end: Some(end), ..change(Region::Raw, begin, None) });
             }

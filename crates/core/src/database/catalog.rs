@@ -199,7 +199,7 @@ impl Inner {
     }
 }
 
-fn name_of(elements: &[tenantry_kv::tuple::Element]) -> Option<String> {
+pub(super) fn name_of(elements: &[tenantry_kv::tuple::Element]) -> Option<String> {
     elements.first()?.as_str().map(str::to_owned)
 }
 

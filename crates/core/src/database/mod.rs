@@ -1,7 +1,9 @@
 //! A database: its header, its state, and what is known of its tenants.
 
 mod access;
+mod budgets;
 mod catalog;
+mod quotas;
 mod tenants;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +28,7 @@ use crate::messages::{DatabaseHeader, Secret, StateKind, StoredState, TenantHead
 use crate::names::check_name;
 
 pub use catalog::{Applied, Schema};
+use quotas::Quotas;
 pub use tenants::TenantInfo;
 pub(crate) use tenants::{StoredTenant, info_of};
 
@@ -56,6 +59,8 @@ pub(crate) struct Inner {
     headers: Mutex<BTreeMap<u64, (Bytes, Arc<TenantHeader>)>>,
     /// How often each index of a schema was used since the database was opened.
     index_uses: Mutex<BTreeMap<(Uuid, u32), u64>>,
+    /// Who may run what, and how much of it.
+    pub(crate) quotas: Quotas,
 }
 
 impl fmt::Debug for Database {
@@ -135,6 +140,7 @@ impl Database {
         }
         let uuid = uuid_of(&header.uuid, "the database's header")?;
         let runner = Runner::new(engine.clone(), env.clone(), keys.runner_slots()?);
+        let quotas = Quotas::new(&env);
         let inner = Inner {
             engine,
             env,
@@ -147,6 +153,7 @@ impl Database {
             ids: Ids::default(),
             headers: Mutex::default(),
             index_uses: Mutex::default(),
+            quotas,
         };
         Ok(Database { inner: Arc::new(inner), access: Access::default() })
     }

@@ -252,7 +252,7 @@ impl Exporter {
         let plan = Plan::new(&export, tenant, &tenant.schema().await?)?;
         let spool = Spool::new(&tenant.database.inner.env, &export.area_options());
         Ok(Exporter {
-            tenant: tenant.clone(),
+            tenant: tenant.patient(),
             export,
             plan,
             cursor: Bytes::new(),
@@ -333,7 +333,7 @@ impl Exporter {
                 Found::Put { region, key, value, version: Some(version), .. } => {
                     (region, key, Some((version, value)))
                 }
-                Found::Delete { region, key } => (region, key, None),
+                Found::Delete { region, key, .. } => (region, key, None),
                 // Of records there is nothing else.
                 _ => continue,
             };

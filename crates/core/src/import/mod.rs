@@ -153,7 +153,7 @@ impl Importer {
         let env = &database.inner.env;
         let mut work = Work::new(record_type, replaces, env);
         if let (Destination::Tenant(name), Some(tenant)) = (&destination, opened) {
-            work.open(name, tenant);
+            work.open(name, tenant.patient());
         }
         let reader = RowReader::new(record_type, mapping, destination.clone(), env);
         Ok(Importer { database: database.clone(), destination, reader, work })
@@ -204,7 +204,7 @@ impl Importer {
             }
             if !self.work.is_open(&name) {
                 match self.tenant(&name).await {
-                    Ok(tenant) => self.work.open(&name, tenant),
+                    Ok(tenant) => self.work.open(&name, tenant.patient()),
                     // A name that cannot be a tenant's; anything else ends the import.
                     Err(error) if error.kind() != Kind::Engine => {
                         self.work.refuse_next(line, error.clone());

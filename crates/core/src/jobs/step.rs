@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::job::Job;
 use super::kind::{JobKind, JobStep, Next};
 use super::store::{self, Change, StoredJob};
+use crate::admission::Class;
 use crate::database::Database;
 use crate::error::{Code, Error, Kind, Result};
 use crate::limits::{JOB_BACK_OFF_MS_INITIAL, JOB_BACK_OFF_MS_MAX, JOB_FAILURES_MAX, JOB_STEP_SIZE_MAX};
@@ -117,7 +118,8 @@ impl Stepper<'_> {
                 let body = |running: TenantTransaction| {
                     once(running.engine_transaction().clone(), Some(running.clone()))
                 };
-                tenant.run_prepared(&self.runner, in_background, body).await.map(|completed| completed.value)
+                let done = tenant.run_prepared(&self.runner, Class::Background, in_background, body).await;
+                done.map(|completed| completed.value)
             }
             None => {
                 let body = |transaction: TransactionRef| {

@@ -6,6 +6,7 @@ mod counters;
 mod hooks;
 mod idempotency;
 mod indexes;
+mod metering;
 mod operations;
 mod permits;
 mod raw;
@@ -19,12 +20,15 @@ mod transaction;
 
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tenantry_kv::runner::Runner;
 use tenantry_kv::{EngineError, KvFuture, Transaction};
 use uuid::Uuid;
 
+use crate::admission::{Account, Admitted, Class};
 use crate::database::{Database, Schema, TenantInfo};
 use crate::error::{Error, Result};
 use crate::expression::ParsedFilters;
@@ -56,6 +60,9 @@ pub struct Tenant {
     pub(crate) keys: TenantKeys,
     pub(crate) filters: Arc<ParsedFilters>,
     pub(crate) pass: Pass,
+    pub(crate) account: Arc<Account>,
+    /// Whether its transactions wait for their turn for as long as it takes.
+    is_patient: bool,
 }
 
 impl fmt::Debug for Tenant {
@@ -90,7 +97,21 @@ impl Database {
 impl Tenant {
     pub(crate) fn new(database: Database, info: TenantInfo) -> Result<Tenant> {
         let keys = database.inner.keys.tenant_keys(info.id)?;
-        Ok(Tenant { database, info: Arc::new(info), keys, filters: Arc::default(), pass: Pass::Ordinary })
+        let account = database.inner.quotas.admission.account(info.id);
+        Ok(Tenant {
+            database,
+            info: Arc::new(info),
+            keys,
+            filters: Arc::default(),
+            pass: Pass::Ordinary,
+            account,
+            is_patient: false,
+        })
+    }
+
+    /// The same tenant for work of many transactions: its limits slow that down, and do not end it in the middle.
+    pub(crate) fn patient(&self) -> Tenant {
+        Tenant { is_patient: true, ..self.clone() }
     }
 
     /// The same tenant for somebody who is let through in other states.
@@ -126,7 +147,7 @@ impl Tenant {
     /// # Errors
     ///
     /// What `body` returned, unless it wraps an engine error that asks for a retry; 20010 when the tenant has been deleted, 20013 to 20015 when its state forbids it; the engine's own,
-    /// and those of [`Runner::run`](tenantry_kv::runner::Runner::run).
+    /// and those of [`Runner::run`](tenantry_kv::runner::Runner::run). 20141 when it did not get its turn, and 20140 when the tenant would store more than it may: see `docs/quotas.md`.
     pub async fn run<T, E, F, Fut>(&self, body: F) -> Result<T, E>
     where
         F: FnMut(TenantTransaction) -> Fut,
@@ -147,20 +168,46 @@ impl Tenant {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + From<tenantry_kv::Error> + EngineError,
     {
+        self.read_as(Class::Normal, body).await
+    }
+
+    /// As [`read`](Tenant::read), in a class of its own.
+    pub(crate) async fn read_as<T, E, F, Fut>(&self, class: Class, body: F) -> Result<T, E>
+    where
+        F: FnMut(TenantTransaction) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+        E: From<Error> + From<tenantry_kv::Error> + EngineError,
+    {
         let runner = &self.database.inner.runner;
+        let permit = self.admit(class, runner).await?;
         let body = Mutex::new(body);
-        runner
+        let cost = Mutex::default();
+        let result = runner
             .read(|transaction| {
-                let (body, tenant) = (&body, self.clone());
+                let (body, cost, tenant) = (&body, &cost, self.clone());
                 async move {
                     let running = TenantTransaction::begin(tenant, transaction, false).await?;
                     let work = start(body, running.clone());
                     let value = work.await;
+                    running.close_usage(cost, false);
                     running.check_header().await?;
                     value
                 }
             })
-            .await
+            .await;
+        let now = permit.close(cost.into_inner().unwrap_or_else(PoisonError::into_inner));
+        self.maintain(now).await;
+        result
+    }
+
+    /// Waits for its turn: see [`crate::admission`].
+    async fn admit(&self, class: Class, runner: &Runner) -> Result<Admitted<'_>> {
+        let deadline = runner.policy().deadline;
+        let wait_max = match self.is_patient {
+            true => None,
+            false => Some(if deadline.is_zero() { Duration::MAX } else { deadline }),
+        };
+        self.database.inner.admit(&self.account, self.info.id, &self.keys, class, wait_max).await
     }
 
     /// A new identifier: a UUID of version 7, greater than every one that this handle of the database gave before, and sorting by time with those of others.
@@ -214,7 +261,7 @@ impl Tenant {
     ///
     /// # Errors
     ///
-    /// 20010; 1032 when too many watches are outstanding.
+    /// 20010; 20140 for more watches than the tenant may have, 1032 when too many watches are outstanding.
     pub async fn watch(&self) -> Result<KvFuture<()>> {
         self.run(|transaction| async move { transaction.watch() }).await
     }

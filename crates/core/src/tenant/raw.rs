@@ -87,7 +87,7 @@ impl TenantTransaction {
     /// 20060 for a key that is too long; the engine's own.
     pub async fn raw_get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.authorize(Operation::RawGet)?;
-        Ok(self.transaction.get(&self.tenant.keys.raw_key(key)?, self.isolation()).await?)
+        Ok(self.read_key(&self.tenant.keys.raw_key(key)?, self.isolation()).await?)
     }
 
     /// Sets a key of the tenant's own space.
@@ -218,7 +218,7 @@ impl TenantTransaction {
         let mut page = RawPage::default();
         let mut next = Some(RangeRequest::new(begin, end).limit(range.rows_max).reverse(range.reverse));
         while let Some(request) = next {
-            let batch = self.transaction.get_range(&request, self.isolation()).await?;
+            let batch = self.engine_range(&request).await?;
             let rows = batch.rows.iter().map(|row| (clamp::relative(&prefix, &row.key), row.value.clone()));
             page.rows.extend(rows);
             next = request.after(&batch);
@@ -240,10 +240,10 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// 20060 for a key that is too long; the future's are the engine's.
+    /// 20060 for a key that is too long, 20140 for more watches than the tenant may have; the future's are the engine's.
     pub fn raw_watch(&self, key: &[u8]) -> Result<KvFuture<()>> {
         self.authorize(Operation::RawWatch)?;
-        Ok(self.transaction.watch(&self.tenant.keys.raw_watch_key(key)?))
+        self.watch_key(&self.tenant.keys.raw_watch_key(key)?)
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) struct PreparedWrite {
     /// The payload, unless the record is deleted.
     payload: Option<(frame::Format, Bytes)>,
     old_parts: u16,
+    /// The bytes of the payload before and after, not compressed.
+    sizes: (Option<usize>, Option<usize>),
 }
 
 impl PreparedWrite {
@@ -217,6 +219,7 @@ impl TenantTransaction {
         looks: Vec<Look<'_>>,
     ) -> Result<Prepared> {
         check_payload(payload.as_ref().map_or(0, Vec::len))?;
+        let sizes = (old.map(|old| old.size_bytes), payload.as_ref().map(Vec::len));
         let payload = payload.map(|payload| {
             let (format, packed) = frame::pack(payload);
             (format, Bytes::from(packed))
@@ -243,6 +246,7 @@ impl TenantTransaction {
                 None | Some((frame::Format::Plain, _)) => 0,
                 Some((format, _)) => format as u32,
             },
+            before_size_bytes: sizes.0.map(|size_bytes| size_bytes as u64),
         };
         let (first, rest) = split(payload.as_ref().map_or(&[][..], |(_, packed)| packed));
         let old_parts = old.map_or(0, |old| old.further_parts);
@@ -253,7 +257,7 @@ impl TenantTransaction {
             Some(_) => Change::RecordPut(change),
             None => Change::RecordDelete(change),
         };
-        let write = PreparedWrite { indexes, payload, old_parts };
+        let write = PreparedWrite { indexes, payload, old_parts, sizes };
         Ok(Prepared { change: (change, size_bytes), write })
     }
 
@@ -264,7 +268,8 @@ impl TenantTransaction {
         prepared: PreparedWrite,
         ordinal: u16,
     ) -> Result<()> {
-        let PreparedWrite { indexes, payload, old_parts } = prepared;
+        let PreparedWrite { indexes, payload, old_parts, sizes } = prepared;
+        self.lock().written.count_record(keys.packed.len(), sizes.0, sizes.1);
         let stamped = self.change_indexes(indexes).await?;
         let Some((format, packed)) = payload else {
             for part in 0..=old_parts {
@@ -351,12 +356,12 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// As [`get`](TenantTransaction::get); the future's are the engine's.
+    /// As [`get`](TenantTransaction::get); 20140 for more watches than the tenant may have; the future's are the engine's.
     pub fn watch_record(&self, record_type: &str, key: &PrimaryKey) -> Result<tenantry_kv::KvFuture<()>> {
         let record_type = self.permit(Operation::WatchRecord, record_type)?.record_type;
         let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
         self.issue_pending();
-        Ok(self.transaction.watch(&keys.part(0)?))
+        self.watch_key(&keys.part(0)?)
     }
 
     pub(crate) fn record_keys(&self, record_type: &RecordType, key: &[Element]) -> Result<RecordKeys> {

@@ -11,6 +11,7 @@ use super::Tenant;
 use super::conflicts::described;
 use super::reader::TenantReader;
 use super::transaction::TenantTransaction;
+use crate::admission::Class;
 use crate::error::{Error, Result, limit};
 use crate::limits::{TRANSACTION_DEADLINE_MAX, TRANSACTION_TAGS_MAX};
 
@@ -72,6 +73,14 @@ impl RunOptions {
         policy
     }
 
+    fn class(&self) -> Class {
+        match self.priority {
+            Priority::Batch => Class::Batch,
+            Priority::Normal => Class::Normal,
+            Priority::Immediate => Class::Immediate,
+        }
+    }
+
     fn check(&self) -> Result<()> {
         if self.deadline.is_zero() || self.deadline > TRANSACTION_DEADLINE_MAX {
             let (found, most) =
@@ -114,7 +123,7 @@ impl Tenant {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + From<tenantry_kv::Error> + EngineError,
     {
-        self.run_prepared(&self.database.inner.runner, |_| Ok(()), body).await
+        self.run_prepared(&self.database.inner.runner, Class::Normal, |_| Ok(()), body).await
     }
 
     /// As [`run_completed`](Tenant::run_completed), with options.
@@ -130,13 +139,14 @@ impl Tenant {
     {
         options.check()?;
         let runner = self.database.inner.runner.clone().with_policy(options.policy());
-        self.run_prepared(&runner, |transaction| options.apply(transaction), body).await
+        self.run_prepared(&runner, options.class(), |transaction| options.apply(transaction), body).await
     }
 
     /// As [`run_completed`](Tenant::run_completed), with another runner, and with options that `prepare` sets before anything is read.
     pub(crate) async fn run_prepared<T, E, F, Fut>(
         &self,
         runner: &Runner,
+        class: Class,
         prepare: impl Fn(&dyn Transaction) -> Result<()>,
         body: F,
     ) -> Result<Completed<T>, E>
@@ -145,18 +155,21 @@ impl Tenant {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error> + From<tenantry_kv::Error> + EngineError,
     {
+        let permit = self.admit(class, runner).await?;
+        let cost = Mutex::default();
         // Each attempt's future makes the body's own once the transaction has begun: shared between them, never at the same time.
         let body = Mutex::new(body);
         let latest: Mutex<Option<TenantTransaction>> = Mutex::new(None);
         let result: Result<_, E> = runner
             .run_completed(|transaction| {
-                let (body, latest, tenant) = (&body, &latest, self.clone());
+                let (body, latest, cost, tenant) = (&body, &latest, &cost, self.clone());
                 let prepared = prepare(&*transaction);
                 async move {
                     prepared?;
                     let running = TenantTransaction::begin(tenant, transaction, true).await?;
                     let earlier = lock(latest).replace(running.clone());
                     earlier.iter().for_each(TenantTransaction::drop_hooks);
+                    earlier.iter().for_each(|earlier| earlier.close_usage(cost, false));
                     let work = start(body, running.clone());
                     let value = work.await;
                     // First: what the body made of a header that is not the tenant's counts for nothing, errors included.
@@ -169,6 +182,14 @@ impl Tenant {
             })
             .await;
         let latest = lock(&latest).take();
+        // What may have been committed is not counted again: rather too little than too much.
+        let may_have_committed = result
+            .as_ref()
+            .err()
+            .is_none_or(|error| error.engine_error().is_some_and(tenantry_kv::Error::may_have_committed));
+        latest.iter().for_each(|latest| latest.close_usage(&cost, may_have_committed));
+        let now = permit.close(*lock(&cost));
+        self.maintain(now).await;
         match result {
             Ok(completed) => {
                 latest.iter().for_each(|transaction| transaction.run_after_commit(completed.version));

@@ -12,6 +12,7 @@ use tenantry_kv::{Isolation, KvFuture, MutationType, RangeBatch, RangeRequest, T
 use super::Tenant;
 use super::hooks::Hooks;
 use super::indexes::Stamped;
+use super::metering::Usage;
 use super::raw::StampedKey;
 use crate::access::Operation;
 use crate::change_log;
@@ -19,6 +20,7 @@ use crate::database::{HeaderCheck, Schema, check_state, uuid_of};
 use crate::error::{Code, Error, Result, limit};
 use crate::limits::{CHANGES_MAX, WRITE_SIZE_BYTES_MAX};
 use crate::messages::{Change, TenantHeader};
+use crate::meters::Written;
 use crate::record::frame;
 use crate::schema::RecordType;
 use crate::tenant_state::{check_begin, check_commit};
@@ -35,6 +37,7 @@ pub struct TenantTransaction {
     schema: Arc<Schema>,
     state: Arc<Mutex<State>>,
     under_way: Arc<Mutex<UnderWay>>,
+    usage: Arc<Usage>,
     /// Whoever reads or changes a ranked set holds it: that takes several steps.
     pub(crate) ranks: Arc<futures_util::lock::Mutex<()>>,
 }
@@ -68,7 +71,10 @@ pub(super) struct State {
     /// Keys of the tenant's own space that get the transaction's stamp at the end.
     pub(super) stamped_keys: Vec<StampedKey>,
     pub(super) hooks: Hooks,
+    pub(super) written: Written,
     size_bytes: usize,
+    /// The tenant's own limit on that.
+    size_bytes_max: Option<usize>,
     isolation: Isolation,
     /// Whether something was written that the change log does not have.
     has_bookkeeping: bool,
@@ -95,6 +101,13 @@ impl State {
                 "the bytes that a transaction writes, with keys, log and index entries (spread the work over several transactions)",
                 total,
                 WRITE_SIZE_BYTES_MAX,
+            ));
+        }
+        if let Some(most) = self.size_bytes_max.filter(|most| total > *most) {
+            return Err(limit(
+                "the bytes that a transaction of this tenant writes (spread the work over several transactions, or have the tenant's limit raised)",
+                total,
+                most,
             ));
         }
         self.size_bytes = total;
@@ -144,7 +157,14 @@ impl TenantTransaction {
         let under_way = Arc::new(Mutex::new(UnderWay { header: check, database_state }));
         let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
         let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
-        let (state, ranks) = (Arc::default(), Arc::default());
+        let limits = inner.effective_limits(&*transaction, &tenant.account, &header).await?;
+        let size_bytes_max = limits.as_ref().and_then(|limits| limits.transaction_bytes);
+        let state = State {
+            size_bytes_max: size_bytes_max.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            ..State::default()
+        };
+        let (state, ranks, usage) =
+            (Arc::new(Mutex::new(state)), Arc::default(), Arc::new(Usage::under(limits)));
         let (tenant, fenced) = (tenant.clone(), tenant.keys.fenced(transaction.clone()));
         Ok(TenantTransaction {
             tenant,
@@ -154,6 +174,7 @@ impl TenantTransaction {
             schema,
             state,
             under_way,
+            usage,
             ranks,
         })
     }
@@ -184,10 +205,10 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// 20120 and 20121 where a grant does not allow it; the future's are the engine's: 1032 when too many watches are outstanding.
+    /// 20120 and 20121 where a grant does not allow it, 20140 for more watches than the tenant may have; the future's are the engine's: 1032 when too many watches are outstanding.
     pub fn watch(&self) -> Result<KvFuture<()>> {
         self.authorize(Operation::WatchTenant)?;
-        Ok(self.transaction.watch(&self.tenant.keys.log_head()?))
+        self.watch_key(&self.tenant.keys.log_head()?)
     }
 
     /// The engine's transaction, which names no key but the tenant's.
@@ -227,7 +248,16 @@ impl TenantTransaction {
             return KvFuture::ready(Ok(Some(pending.frame.clone())));
         }
         drop(state);
-        self.transaction.get(key, isolation)
+        self.read_key(key, isolation)
+    }
+
+    /// As [`get_key`](TenantTransaction::get_key), for a key that is not a record's.
+    pub(super) fn read_key(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>> {
+        self.usage.of_key(key.len(), self.transaction.get(key, isolation))
+    }
+
+    pub(super) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
     }
 
     /// A range of the tenant's keys. The caller has issued what is pending.
@@ -241,7 +271,7 @@ impl TenantTransaction {
         request: &RangeRequest,
         isolation: Isolation,
     ) -> KvFuture<RangeBatch> {
-        self.transaction.get_range(request, isolation)
+        self.usage.of_range(self.transaction.get_range(request, isolation))
     }
 
     /// Gives the engine what is pending, so that range reads see it.
@@ -270,8 +300,9 @@ impl TenantTransaction {
         let number = u16::try_from(ordinal)
             .map_err(|_| limit("the changes of a transaction", ordinal, CHANGES_MAX))?;
         let change = change(number);
-        let logged = change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES;
-        state.count(size_bytes.saturating_add(logged))?;
+        let logged = change.encoded_len();
+        state.count(size_bytes.saturating_add(logged + LOG_OPERATION_OVERHEAD_BYTES))?;
+        state.written.count(&change, logged);
         state.changes.push(change);
         Ok(number)
     }
@@ -291,7 +322,10 @@ impl TenantTransaction {
             size_bytes.saturating_add(change.encoded_len() + LOG_OPERATION_OVERHEAD_BYTES)
         };
         state.count(changes.iter().map(size).fold(0, usize::saturating_add))?;
-        state.changes.extend(changes.into_iter().map(|(change, _)| change));
+        for (change, _) in changes {
+            state.written.count(&change, change.encoded_len());
+            state.changes.push(change);
+        }
         Ok(ordinals)
     }
 
@@ -314,9 +348,11 @@ impl TenantTransaction {
         self.lock().size_bytes
     }
 
-    /// How much is left of it. A record takes about twice its stored size, its key several times, and its index entries.
+    /// How much is left of it, or of the tenant's own limit. A record takes about twice its stored size, its key several times, and its index entries.
     pub fn size_bytes_left(&self) -> usize {
-        WRITE_SIZE_BYTES_MAX.saturating_sub(self.size_bytes())
+        let state = self.lock();
+        let most = state.size_bytes_max.unwrap_or(WRITE_SIZE_BYTES_MAX).min(WRITE_SIZE_BYTES_MAX);
+        most.saturating_sub(state.size_bytes)
     }
 
     /// How many more changes the transaction takes, of [`CHANGES_MAX`].
@@ -352,7 +388,7 @@ impl TenantTransaction {
 
     /// Issues what carries the transaction's stamp: the last step before the commit.
     pub(crate) async fn finish(&self) -> Result<()> {
-        let (pending, stamped_keys, changes) = {
+        let (pending, stamped_keys, changes, written) = {
             let mut state = self.lock();
             state.is_finished = true;
             if state.ranks_under_way > 0 {
@@ -363,13 +399,17 @@ impl TenantTransaction {
                 return Ok(());
             }
             let pending = std::mem::take(&mut state.pending);
-            (pending, std::mem::take(&mut state.stamped_keys), std::mem::take(&mut state.changes))
+            let stamped_keys = std::mem::take(&mut state.stamped_keys);
+            (pending, stamped_keys, std::mem::take(&mut state.changes), state.written)
         };
         check_commit(&self.header, self.tenant.info.id, self.tenant.pass)?;
         let database_state = self.under_way().database_state.take();
         match database_state {
             Some(reading) => check_state(reading.await?)?,
             None => self.tenant.database.inner.check_writable(&*self.beside).await?,
+        }
+        if !changes.is_empty() {
+            self.finish_meters(written).await?;
         }
         for (key, pending) in pending {
             let mut operand = Vec::with_capacity(pending.frame.len() + 4);

@@ -110,6 +110,11 @@ impl Runner {
         self
     }
 
+    /// How long and how often a transaction is tried.
+    pub fn policy(&self) -> &RetryPolicy {
+        &self.policy
+    }
+
     /// The engine that the transactions run on.
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine

@@ -33,6 +33,7 @@ pub(crate) async fn run(command: TenantCommand, target: &Target, printer: Printe
             list(&database, &filter, after.as_deref(), limit as usize, printer).await?;
         }
         TenantCommand::Show { name } => show(&database, &name, printer).await?,
+        TenantCommand::Limits(arguments) => super::quotas::limits(arguments, &database, printer).await?,
         TenantCommand::Rename { name, new_name } => {
             let info = database.rename_tenant(&name, &new_name).await?;
             printer.document(&document(&info), || format!("tenant {name} is now {new_name}"))?;

@@ -3,8 +3,8 @@
 use super::*;
 use crate::jobs::{JobFilter, JobKinds, Worker};
 use crate::{
-    Aggregation, Condition, Copier, Destination, Export, ImportMapping, ImportRow, Importer, Measure, Query,
-    RawRange, Result, RowContents, Suspension,
+    Aggregation, Condition, Copier, Destination, Export, ImportMapping, ImportRow, Importer, Measure,
+    PoolSettings, Query, RawRange, Result, RowContents, Suspension, TenantLimits,
 };
 use std::collections::BTreeMap;
 use tenantry_kv::MutationType;
@@ -32,6 +32,18 @@ pub(super) async fn attempt(
         }
         Operation::RenameTenant => handle.rename_tenant("acme", "other").await.map(text),
         Operation::SetPlan => handle.set_tenant_plan("acme", Some("gold")).await.map(text),
+        Operation::SetLimits => {
+            handle.tenant("acme").await?.set_limits(&TenantLimits::none()).await.map(text)
+        }
+        Operation::ViewPlans => {
+            handle.plans().await?;
+            match handle.plan("none").await {
+                Err(error) if error.code() == Code::PlanNotFound => Ok(String::new()),
+                found => found.map(text),
+            }
+        }
+        Operation::ManagePlans => handle.set_plan("gold", &TenantLimits::none()).await.map(text),
+        Operation::SetPool => handle.set_pool_settings(PoolSettings::default()).await.map(text),
         Operation::CreateTenant => handle.create_tenant("new", "s").await.map(text),
         Operation::ManageDeletedTenants => {
             handle.deleted_tenants(None, 10).await?;
@@ -181,6 +193,10 @@ async fn in_tenant(tenant: &Tenant, operation: Operation, id: i64) -> Result<Str
             tenant.sequence_blocks("n", 10)?.next().await?;
             tenant.run(|it| async move { it.next_in_sequence("n").await }).await.map(text)
         }
+        Operation::ViewUsage => {
+            tenant.quota().await?;
+            tenant.usage(0).await.map(|usage| text(usage.records))
+        }
         Operation::WatchTenant => tenant.watch().await.map(|_| String::new()),
         Operation::Expire => tenant.expire().await.map(text),
         Operation::ForgetResults => tenant.remove_expired_idempotency_records().await.map(text),
@@ -202,6 +218,10 @@ async fn in_tenant(tenant: &Tenant, operation: Operation, id: i64) -> Result<Str
         | Operation::SuspendTenant
         | Operation::RenameTenant
         | Operation::SetPlan
+        | Operation::SetLimits
+        | Operation::ViewPlans
+        | Operation::ManagePlans
+        | Operation::SetPool
         | Operation::DeleteTenant
         | Operation::ViewTokenEpoch
         | Operation::RevokeTokens

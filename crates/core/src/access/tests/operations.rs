@@ -96,6 +96,8 @@ fn a_grant_on_another_tenant_does_nothing() {
             |_: &World| Grant::of_actions("ann", "test", Action::ALL.iter().copied()).on_tenant("globex");
         let found = code(outcome(grant, operation));
         let expected: &[Code] = match operation {
+            // Asked of the tenant's handle.
+            Operation::SetLimits => &[Code::TenantNotFound],
             _ if operation.scope() == Scope::Database => &[Code::AccessDenied],
             // The listing is asked first.
             Operation::ViewJobs => &[Code::TenantNotFound, Code::JobNotFound],

@@ -8,6 +8,7 @@ mod delete_where;
 mod expire;
 mod forget_results;
 mod purge;
+mod reconcile;
 mod rewrite;
 mod verify;
 
@@ -26,6 +27,7 @@ pub use delete_where::DeleteWhere;
 pub use expire::Expire;
 pub use forget_results::ForgetResults;
 pub use purge::Purge;
+pub use reconcile::Reconcile;
 pub use rewrite::Rewrite;
 pub use verify::Verify;
 
@@ -40,6 +42,7 @@ pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
         Arc::new(Expire),
         Arc::new(ForgetResults),
         Arc::new(Purge),
+        Arc::new(Reconcile),
         Arc::new(Rewrite),
         Arc::new(Verify),
     ]
