@@ -150,7 +150,7 @@ fn indexes_are_checked_and_repaired() {
     for id in 0..3 {
         cli.json(&["put", "acme", "note", &format!(r#"{{"id":{id},"text":"needle {id}"}}"#)]);
     }
-    let clean = "3 records and 4 entries checked: 0 missing, 0 dangling, 0 wrong, 0 duplicate; 0 repaired\n";
+    let clean = "3 records and 4 entries checked: 0 missing, 0 dangling, 0 wrong, 0 duplicate, 0 unreadable, 0 dangling references; 0 repaired\n";
     assert_eq!(cli.text(&["check", "acme"]), clean);
     // Only an entry of the index has a text in its key.
     let database = tenantry::block_on(tenantry::open(&cli.url())).unwrap();
@@ -167,7 +167,7 @@ fn indexes_are_checked_and_repaired() {
     let told = cli.run(&["check", "acme", "note"]);
     assert_eq!(told.status.code(), Some(5), "there is something to do");
     let told = String::from_utf8(told.stdout).unwrap();
-    let first = "3 records and 3 entries checked: 1 missing, 0 dangling, 0 wrong, 0 duplicate; 0 repaired";
+    let first = "3 records and 3 entries checked: 1 missing, 0 dangling, 0 wrong, 0 duplicate, 0 unreadable, 0 dangling references; 0 repaired";
     assert_eq!(told, format!("{first}\nnote.by_text missing: \"1\"\n"));
     let mended = cli.json(&["check", "acme", "--repair"])["result"].clone();
     assert_eq!(mended["faults"], json!([{ "index": "note.by_text", "fault": "missing", "key": "\"1\"" }]));

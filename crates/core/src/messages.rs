@@ -590,11 +590,19 @@ pub(crate) struct CheckCursor {
     /// The indexes that were not looked at, and why.
     #[prost(string, repeated, tag = "14")]
     pub(crate) unchecked: Vec<String>,
+    #[prost(uint64, tag = "15")]
+    pub(crate) unreadable: u64,
+    /// The last type with records that cannot be read.
+    #[prost(uint32, tag = "16")]
+    pub(crate) unreadable_type_id: u32,
+    #[prost(uint64, tag = "17")]
+    pub(crate) dangling_references: u64,
 }
 
-/// A fault of an index.
+/// A fault of an index, a reference or a record.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct StoredFault {
+    /// Its name behind that of the type; the type's alone for a record.
     #[prost(string, tag = "1")]
     pub(crate) index: String,
     #[prost(string, tag = "2")]

@@ -23,13 +23,39 @@ pub(crate) struct StoredRecord {
     pub(crate) payload: Bytes,
 }
 
+/// A record that cannot be put together.
+#[derive(Debug)]
+pub(crate) struct UnreadableRecord {
+    /// What its rows begin with, behind the type's prefix: the packed primary key if it is one.
+    pub(crate) key: Bytes,
+    pub(crate) error: Error,
+}
+
 /// A part of the records of a type.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(crate) struct Chunk {
     /// In the order of their keys.
     pub(crate) records: Vec<StoredRecord>,
+    /// What lies between them and is no record.
+    pub(crate) unreadable: Vec<UnreadableRecord>,
+    /// The key of the last one, readable or not.
+    pub(crate) last: Option<Bytes>,
     /// Whether there are more behind the last one.
     pub(crate) has_more: bool,
+}
+
+impl Chunk {
+    fn add(&mut self, key: Bytes, record: Result<StoredRecord>) {
+        self.last = Some(key.clone());
+        match record {
+            Ok(record) => self.records.push(record),
+            Err(error) => self.unreadable.push(UnreadableRecord { key, error }),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.records.len() + self.unreadable.len()
+    }
 }
 
 /// A record of which parts may still be missing.
@@ -72,7 +98,8 @@ impl Open {
     }
 }
 
-/// Reads the records of a type behind the packed key `after`: at most `rows_max`, and no more once they have `size_bytes_max` bytes, but at least one.
+/// Reads the records of a type behind the packed key `after`: at most `rows_max`, and no more once they have `size_bytes_max` bytes, but at least one. One that is damaged
+/// is an error.
 ///
 /// They are read at the isolation of the transaction. What it wrote itself must not be among them: its stamp is still to come.
 pub(crate) async fn read_chunk(
@@ -82,10 +109,26 @@ pub(crate) async fn read_chunk(
     rows_max: usize,
     size_bytes_max: usize,
 ) -> Result<Chunk> {
+    let chunk = read_damaged_chunk(transaction, type_id, after, rows_max, size_bytes_max).await?;
+    let Chunk { unreadable, .. } = &chunk;
+    match unreadable.first() {
+        Some(UnreadableRecord { error, .. }) => Err(error.clone()),
+        None => Ok(chunk),
+    }
+}
+
+/// As [`read_chunk`], for whoever goes on behind what is damaged.
+pub(crate) async fn read_damaged_chunk(
+    transaction: &TenantTransaction,
+    type_id: u32,
+    after: Option<&[u8]>,
+    rows_max: usize,
+    size_bytes_max: usize,
+) -> Result<Chunk> {
     let prefix = transaction.tenant().keys.records(type_id)?;
     let KeyRange { begin, end } = clamp::records_range(&prefix, after);
     let mut chunk = Chunk::default();
-    let mut open: Option<Open> = None;
+    let mut open: Option<(Bytes, Result<Open>)> = None;
     let mut size_bytes = 0;
     // Rows, not records: further parts are rows as well, so the limit begins anew with each batch.
     let from = |begin: Bytes| {
@@ -97,35 +140,52 @@ pub(crate) async fn read_chunk(
         let batch = transaction.engine_range(&request).await?;
         for row in &batch.rows {
             let relative = clamp::relative(&prefix, &row.key);
-            let is_first = tuple::unpack(&relative)?.last() == Some(&Element::Int(0));
+            let number = tuple::unpack(&relative).ok().and_then(|mut elements| elements.pop());
+            let is_first = number == Some(Element::Int(0));
             size_bytes += row.key.len() + if is_first { row.value.len() } else { 0 };
             match &mut open {
-                Some(open) if !is_first && relative.starts_with(&open.key) => {
-                    open.packed.extend_from_slice(&row.value);
-                    open.parts += 1;
+                Some((key, record)) if !is_first && relative.starts_with(key) => {
+                    if let Ok(record) = record {
+                        record.packed.extend_from_slice(&row.value);
+                        record.parts += 1;
+                    }
                     continue;
-                }
-                _ if !is_first => {
-                    return Err(Error::new(Code::StoredDataInvalid, "a part of a record has no first part"));
                 }
                 _ => {}
             }
-            if let Some(whole) = open.take() {
-                chunk.records.push(whole.close()?);
-                if chunk.records.len() >= rows_max || size_bytes >= size_bytes_max {
+            if let Some((key, whole)) = open.take() {
+                chunk.add(key, whole.and_then(Open::close));
+                if chunk.len() >= rows_max || size_bytes >= size_bytes_max {
                     chunk.has_more = true;
                     return Ok(chunk);
                 }
             }
-            // Part 0 is one byte at the end of the key.
-            let begun = Open::new(relative.slice(..relative.len() - 1), &row.value)?;
-            size_bytes += begun.rest_size_bytes;
-            open = Some(begun);
+            let (key, begun) = match is_first {
+                // Part 0 is one byte at the end of the key.
+                true => {
+                    let key = relative.slice(..relative.len() - 1);
+                    (key.clone(), Open::new(key, &row.value))
+                }
+                false => (key_of_part(&relative, number), Err(without_first_part())),
+            };
+            size_bytes += begun.as_ref().map_or(0, |begun| begun.rest_size_bytes);
+            open = Some((key, begun));
         }
         next = batch.rows.last().filter(|_| batch.more).map(|last| from(key_after(&last.key)));
     }
-    if let Some(last) = open {
-        chunk.records.push(last.close()?);
+    if let Some((key, last)) = open {
+        chunk.add(key, last.and_then(Open::close));
     }
     Ok(chunk)
+}
+
+fn without_first_part() -> Error {
+    Error::new(Code::StoredDataInvalid, "a part of a record has no first part")
+}
+
+/// The key of the record that a further part is of; that of the row, if it is no such part.
+fn key_of_part(relative: &Bytes, number: Option<Element>) -> Bytes {
+    let number_size_bytes =
+        number.and_then(|number| tuple::pack(&[number]).ok()).map_or(0, |packed| packed.len());
+    relative.slice(..relative.len().saturating_sub(number_size_bytes))
 }

@@ -32,19 +32,22 @@ fn number(result: &Json, name: &str) -> u64 {
 }
 
 fn faults(result: &Json) -> u64 {
-    ["missing", "dangling", "wrong", "duplicate"].iter().map(|name| number(result, name)).sum()
+    let kinds = ["missing", "dangling", "wrong", "duplicate", "unreadable", "dangling_references"];
+    kinds.iter().map(|name| number(result, name)).sum()
 }
 
 fn words(result: &Json) -> String {
     let shown = |name: &str| count(number(result, name));
     let mut lines = vec![format!(
-        "{} records and {} entries checked: {} missing, {} dangling, {} wrong, {} duplicate; {} repaired",
+        "{} records and {} entries checked: {} missing, {} dangling, {} wrong, {} duplicate, {} unreadable, {} dangling references; {} repaired",
         shown("records"),
         shown("entries"),
         shown("missing"),
         shown("dangling"),
         shown("wrong"),
         shown("duplicate"),
+        shown("unreadable"),
+        shown("dangling_references"),
         shown("repaired")
     )];
     let text = |value: &Json| visible(value.as_str().unwrap_or_default());

@@ -127,6 +127,10 @@ impl TenantTransaction {
         let clock = &self.tenant().database.inner.env.clock;
         let begun = clock.monotonic();
         let is_late = || clock.monotonic().saturating_sub(begun) >= checked.bounds.time_max;
+        if cursor.has_unreadable(record_type) {
+            cursor.skip(record_type, index, "a record cannot be read");
+            return Ok(true);
+        }
         let prefix = self.tenant().keys.index(index.id)?;
         let begin = behind(&prefix, cursor.after.as_deref().unwrap_or_default());
         let size_bytes_max = checked.bounds.amounts_size_bytes_max;
@@ -216,7 +220,7 @@ impl TenantTransaction {
         }
         for Unequal { key, kind, due, stored } in unequal {
             let entry = key.slice(prefix.len()..);
-            cursor.found(record_type, index, kind, &group_name(index, &entry));
+            cursor.found(record_type, &index.name, kind, &group_name(index, &entry));
             if repairs {
                 let nothing = no_amount(index, &entry);
                 let stored = nothing.wrapping(stored.as_deref().unwrap_or_default());

@@ -1,11 +1,10 @@
-//! Records beside the entries that they contribute, in both directions.
+//! Entries beside the records that contribute them.
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{Isolation, RangeRequest};
+use tenantry_kv::{EngineError, Isolation, RangeRequest};
 
-use super::has_entries;
 use super::report::FaultKind;
 use crate::error::{Error, Result};
 use crate::expiry::expiring_key;
@@ -14,9 +13,9 @@ use crate::key_form;
 use crate::key_space::behind;
 use crate::messages::CheckCursor;
 use crate::record::{PrimaryKey, Record, RecordKeys};
-use crate::record_scan::{StoredRecord, read_chunk};
+use crate::record_scan::StoredRecord;
 use crate::schema::{Index, IndexKind, RecordType};
-use crate::tenant::{Contribution, TenantTransaction};
+use crate::tenant::{Stored, TenantTransaction};
 use crate::wire;
 
 /// What a step reads of records at most, and what it keeps of the entries that are due, in bytes.
@@ -24,115 +23,7 @@ pub(super) const SIZE_BYTES_MAX: usize = 1_000_000;
 /// How many records of entries are read side by side.
 const LOADED_TOGETHER_MAX: usize = 32;
 
-/// An entry that a record contributes.
-struct Due<'a> {
-    index: &'a Index,
-    keys: RecordKeys,
-    key: Bytes,
-    value: Bytes,
-    is_exclusive: bool,
-}
-
 impl TenantTransaction {
-    /// Looks for what some records contribute. Returns whether these were the last.
-    pub(super) async fn check_records(
-        &self,
-        record_type: &RecordType,
-        repairs: bool,
-        cursor: &mut CheckCursor,
-        rows_max: usize,
-    ) -> Result<bool> {
-        self.set_isolation(Isolation::Snapshot);
-        let chunk =
-            read_chunk(self, record_type.id, cursor.after.as_deref(), rows_max, SIZE_BYTES_MAX).await?;
-        let (mut due, mut size_bytes) = (Vec::new(), 0);
-        for stored in &chunk.records {
-            let record = whole_record(record_type, stored)?;
-            let key = record.primary_key(record_type)?;
-            let keys = self.record_keys(record_type, &key.elements(record_type)?)?;
-            for index in record_type.indexes.iter().filter(|index| has_entries(index)) {
-                for (entry, contribution) in self.contributed(record_type, index, &record)? {
-                    let Contribution::Entry { value, is_exclusive } = contribution else { continue };
-                    size_bytes += entry.len() + value.len();
-                    due.push(Due { index, keys: keys.clone(), key: entry, value, is_exclusive });
-                }
-            }
-            if size_bytes > SIZE_BYTES_MAX {
-                self.check_due(record_type, std::mem::take(&mut due), repairs, cursor).await?;
-                size_bytes = 0;
-            }
-        }
-        self.check_due(record_type, due, repairs, cursor).await?;
-        cursor.records += chunk.records.len() as u64;
-        cursor.after = chunk.records.last().map(|stored| stored.key.clone());
-        Ok(!chunk.has_more)
-    }
-
-    async fn check_due(
-        &self,
-        record_type: &RecordType,
-        due: Vec<Due<'_>>,
-        repairs: bool,
-        cursor: &mut CheckCursor,
-    ) -> Result<()> {
-        let reads: Vec<_> = due.iter().map(|due| self.get_key(&due.key, Isolation::Snapshot)).collect();
-        for (due, read) in due.iter().zip(reads) {
-            if read.await?.as_ref() != Some(&due.value) {
-                self.note_unequal_entry(record_type, due, repairs, cursor).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells of an entry that is not there or not as its record contributes it, and repairs it.
-    async fn note_unequal_entry(
-        &self,
-        record_type: &RecordType,
-        due: &Due<'_>,
-        repairs: bool,
-        cursor: &mut CheckCursor,
-    ) -> Result<()> {
-        // Once more: another record may have got the entry by a repair of this step. With a conflict only if something is written for it.
-        let isolation = if repairs { Isolation::Serializable } else { Isolation::Snapshot };
-        let kind = match self.fenced_transaction().get(&due.key, isolation).await? {
-            None => FaultKind::Missing,
-            Some(value)
-                if due.is_exclusive && self.is_held(record_type, due.index, &due.key, &value).await? =>
-            {
-                FaultKind::Duplicate
-            }
-            Some(_) => FaultKind::Wrong,
-        };
-        cursor.found(record_type, due.index, kind, &key_name(record_type, &due.keys));
-        if !repairs && kind == FaultKind::Wrong {
-            cursor.tell(&due.key);
-        }
-        if repairs && kind != FaultKind::Duplicate {
-            // Whoever changes the record before the commit knows better what it contributes.
-            self.load(record_type, &due.keys, Isolation::Serializable).await?;
-            self.mend_index(&due.key, Some(&due.value))?;
-            cursor.repaired += 1;
-        }
-        Ok(())
-    }
-
-    /// Whether an entry's own record contributes it just so.
-    async fn is_held(
-        &self,
-        record_type: &RecordType,
-        index: &Index,
-        key: &Bytes,
-        value: &Bytes,
-    ) -> Result<bool> {
-        let Some(keys) = self.record_of(record_type, index, key, value)? else { return Ok(false) };
-        let Some(stored) = self.load(record_type, &keys, Isolation::Snapshot).await? else {
-            return Ok(false);
-        };
-        let contributed = self.contributed(record_type, index, &stored.record)?;
-        let holds = |contribution: &Contribution| matches!(contribution, Contribution::Entry { value: due, .. } if due == value);
-        Ok(contributed.get(key).is_some_and(holds))
-    }
-
     /// Looks at the records of some entries. Returns whether these were the last.
     pub(super) async fn check_entries(
         &self,
@@ -157,20 +48,27 @@ impl TenantTransaction {
             }
             let reads = rows.iter().map(|row| async {
                 let keys = self.record_of(record_type, index, &row.key, &row.value)?;
-                let stored = match &keys {
-                    Some(keys) => self.load(record_type, keys, Isolation::Snapshot).await?,
-                    None => None,
+                let looked = match &keys {
+                    Some(keys) => self.look(record_type, keys).await?,
+                    None => Looked::Gone,
                 };
-                Ok::<_, Error>((keys, stored))
+                Ok::<_, Error>((keys, looked))
             });
-            for (row, (keys, stored)) in rows.iter().zip(try_join_all(reads).await?) {
-                let contributed = match &stored {
-                    Some(stored) => self.contributed(record_type, index, &stored.record)?,
-                    None => Default::default(),
+            for (row, (keys, looked)) in rows.iter().zip(try_join_all(reads).await?) {
+                let is_contributed = match &looked {
+                    Looked::At(stored) => {
+                        size_bytes += stored.size_bytes;
+                        match self.contributed(record_type, index, &stored.record) {
+                            Ok(contributed) => contributed.contains_key(&row.key),
+                            Err(error) => is_damage(&error).then_some(true).ok_or(error)?,
+                        }
+                    }
+                    Looked::Gone => false,
+                    // Nobody knows, and it was told of the record.
+                    Looked::Unreadable => true,
                 };
-                size_bytes += stored.map_or(0, |stored| stored.size_bytes);
                 // What stands in it is looked at from the record's side.
-                if !contributed.contains_key(&row.key) && !cursor.is_told(&row.key) {
+                if !is_contributed && !cursor.is_told(&row.key) {
                     self.note_dangling(record_type, index, keys.as_ref(), &row.key, repairs, cursor).await?;
                 }
                 cursor.entries += 1;
@@ -190,8 +88,8 @@ impl TenantTransaction {
         repairs: bool,
         cursor: &mut CheckCursor,
     ) -> Result<()> {
-        let name = keys.map_or_else(String::new, |keys| key_name(record_type, keys));
-        cursor.found(record_type, index, FaultKind::Dangling, &name);
+        let name = keys.map_or_else(String::new, |keys| key_name(record_type, &keys.packed));
+        cursor.found(record_type, &index.name, FaultKind::Dangling, &name);
         if repairs {
             // A record that comes to contribute it before the commit keeps it.
             if let Some(keys) = keys {
@@ -204,8 +102,24 @@ impl TenantTransaction {
         Ok(())
     }
 
+    /// Looks at the record of some keys.
+    pub(super) async fn look(&self, record_type: &RecordType, keys: &RecordKeys) -> Result<Looked> {
+        let own_key = |record: &Record| {
+            self.record_keys(record_type, &record.primary_key(record_type)?.elements(record_type)?)
+        };
+        match self.load(record_type, keys, Isolation::Snapshot).await {
+            Ok(None) => Ok(Looked::Gone),
+            Ok(Some(stored)) => Ok(match own_key(&stored.record) {
+                Ok(own) if own.packed == keys.packed => Looked::At(stored),
+                _ => Looked::Unreadable,
+            }),
+            Err(error) if is_damage(&error) => Ok(Looked::Unreadable),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The record that an entry names; none if it names none.
-    fn record_of(
+    pub(super) fn record_of(
         &self,
         record_type: &RecordType,
         index: &Index,
@@ -232,18 +146,35 @@ impl TenantTransaction {
     }
 }
 
+/// What a look at a record came to.
+pub(super) enum Looked {
+    At(Stored),
+    Gone,
+    /// Nobody knows what it contributes.
+    Unreadable,
+}
+
+/// Whether an error says that a record cannot be read, rather than that nothing can.
+pub(super) fn is_damage(error: &Error) -> bool {
+    error.engine_error().is_none()
+}
+
 /// A record as it lies in the store, as an index looks at it.
 pub(super) fn whole_record(record_type: &RecordType, stored: &StoredRecord) -> Result<Record> {
     let (values, unknown) = wire::decode(&stored.payload, &record_type.fields)?;
     Ok(Record { values, unknown, version: Some(stored.version), is_read: true, ..Record::default() })
 }
 
-/// A primary key as people read it.
-fn key_name(record_type: &RecordType, keys: &RecordKeys) -> String {
-    let elements = tuple::unpack(&keys.packed).unwrap_or_default();
+/// A primary key as people read it; the bytes of what is none.
+pub(super) fn key_name(record_type: &RecordType, packed: &Bytes) -> String {
+    let elements = tuple::unpack(packed).unwrap_or_default();
     let value = |(name, element): (&String, &Element)| {
         key_form::value(element, &record_type.field(name).ok()?.field_type)
     };
+    let is_whole = elements.len() == record_type.primary_key.len();
     let values = record_type.primary_key.iter().zip(&elements).map(value).collect::<Option<Vec<_>>>();
-    values.map(|values| PrimaryKey { values }.to_string()).unwrap_or_default()
+    match values.filter(|_| is_whole) {
+        Some(values) => PrimaryKey { values }.to_string(),
+        None => packed.escape_ascii().to_string(),
+    }
 }

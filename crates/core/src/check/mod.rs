@@ -1,6 +1,7 @@
-//! The check of indexes against the records: what is missing, what leads nowhere, what says something wrong; and its repair.
+//! The check of records and indexes: what cannot be read, what refers to nothing, what is missing in an index, leads nowhere or says something wrong; and the repair of
+//! the indexes.
 //!
-//! For each type there are four stages. First its records are read, and what each contributes to the indexes is looked for. Then the entries of each index
+//! For each type there are four stages. First its records are read, and what each contributes to the indexes, and refers to, is looked for. Then the entries of each index
 //! are read, and the record of each is looked at. Then the counts, sums and extremes are added up anew, those of an index in one transaction, and last the levels of ranked sets are compared with what is below them. Every step reads at one
 //! version, so that whoever writes meanwhile makes no fault. The repair of an entry reads what it rests on once more, with a conflict; that of an amount adds the
 //! difference, which is right whatever others add meanwhile.
@@ -8,6 +9,7 @@
 mod aggregates;
 mod entries;
 mod ranks;
+mod records;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -72,7 +72,7 @@ impl TenantTransaction {
                 (None, _) => FaultKind::Dangling,
             };
             let name = group_name(index, &behind(&group, &fault.element));
-            cursor.found(record_type, index, kind, &format!("level {level}: {name}"));
+            cursor.found(record_type, &index.name, kind, &format!("level {level}: {name}"));
             if repairs {
                 let due = fault.due.map(u64::to_le_bytes);
                 self.mend_index(&fault.key, due.as_ref().map(|bytes| &bytes[..]))?;

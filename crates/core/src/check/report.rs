@@ -23,24 +23,39 @@ pub(super) enum FaultKind {
     Wrong,
     /// Two records contribute what only one may have.
     Duplicate,
+    /// A record refers to one that is not there.
+    DanglingReference,
 }
 
 impl CheckCursor {
-    /// Counts a fault, and keeps it if it is one of the first.
-    pub(super) fn found(&mut self, record_type: &RecordType, index: &Index, kind: FaultKind, key: &str) {
+    /// Counts a fault of an index or a reference, and keeps it if it is one of the first.
+    pub(super) fn found(&mut self, record_type: &RecordType, name: &str, kind: FaultKind, key: &str) {
         let (count, fault) = match kind {
             FaultKind::Missing => (&mut self.missing, "missing"),
             FaultKind::Dangling => (&mut self.dangling, "dangling"),
             FaultKind::Wrong => (&mut self.wrong, "wrong"),
             FaultKind::Duplicate => (&mut self.duplicate, "duplicate"),
+            FaultKind::DanglingReference => (&mut self.dangling_references, "dangling reference"),
         };
         *count += 1;
+        self.keep(format!("{}.{name}", record_type.name), fault, key);
+    }
+
+    /// Counts a record that cannot be read.
+    pub(super) fn found_unreadable(&mut self, record_type: &RecordType, key: &str) {
+        self.unreadable += 1;
+        self.unreadable_type_id = record_type.id;
+        self.keep(record_type.name.clone(), "unreadable", key);
+    }
+
+    /// Whether a record of the type cannot be read, so that nobody knows what all of them come to.
+    pub(super) fn has_unreadable(&self, record_type: &RecordType) -> bool {
+        self.unreadable > 0 && self.unreadable_type_id == record_type.id
+    }
+
+    fn keep(&mut self, index: String, fault: &str, key: &str) {
         let key = key.chars().take(KEY_CHARACTERS_MAX).collect();
-        let fault = StoredFault {
-            index: format!("{}.{}", record_type.name, index.name),
-            fault: fault.to_owned(),
-            key,
-        };
+        let fault = StoredFault { index, fault: fault.to_owned(), key };
         let size_bytes: usize = self.faults.iter().map(size_bytes).sum();
         let has_room = size_bytes + self::size_bytes(&fault) <= CHECK_FAULTS_SIZE_BYTES_MAX;
         if self.faults.len() < CHECK_FAULTS_MAX && has_room {

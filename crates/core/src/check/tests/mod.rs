@@ -2,6 +2,7 @@
 
 mod damage;
 mod ranks;
+mod records;
 mod writers;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ tags = { type = "list", of = "string", optional = true }
 codes = { type = "list", of = "int", optional = true }
 due = { type = "timestamp", optional = true }
 body = "string"
+blob = { type = "bytes", optional = true }
 [types.page]
 primary_key = ["at", "id"]
 fields = { id = "int", at = "timestamp", title = "string" }

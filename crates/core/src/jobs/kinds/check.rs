@@ -9,9 +9,10 @@ use crate::error::{Code, Error, Result};
 use crate::jobs::kind::{JobKind, JobStep, StepFuture, StepOutcome};
 use crate::messages::{CheckCursor, StoredFault, read};
 
-/// Compares the indexes of a tenant with its records, and repairs them if it is told to. Its result is `{"records", "entries", "missing", "dangling", "wrong",
-/// "duplicate", "repaired", "faults": [{"index", "fault", "key"}], "unchecked"}`: how many there were of each fault, and the first hundred of them. A fault is "missing", "dangling", "wrong" or
-/// "duplicate"; its key is that of the record, or the columns of the group.
+/// Reads the records of a tenant, looks for what they refer to, compares the indexes with them, and repairs the indexes if it is told to. Its result is `{"records", "entries",
+/// "missing", "dangling", "wrong", "duplicate", "unreadable", "dangling_references", "repaired", "faults": [{"index", "fault", "key"}], "unchecked"}`: how many there were of
+/// each fault, and the first hundred of them. A fault is "missing", "dangling", "wrong", "duplicate", "unreadable" or "dangling reference"; its index is that of the fault, or the
+/// reference, or the record type; its key is that of the record, or the columns of the group.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Check;
 
@@ -69,6 +70,8 @@ pub(super) fn result(stands: &CheckCursor) -> Json {
         "dangling": stands.dangling,
         "wrong": stands.wrong,
         "duplicate": stands.duplicate,
+        "unreadable": stands.unreadable,
+        "dangling_references": stands.dangling_references,
         "repaired": stands.repaired,
         "faults": stands.faults.iter().map(fault).collect::<Vec<_>>(),
         "unchecked": stands.unchecked,
