@@ -1,7 +1,7 @@
 //! A field of a record or struct.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::quote_spanned;
 use syn::spanned::Spanned;
 use syn::{Error, Ident, Result, Type};
 
@@ -149,7 +149,10 @@ impl Field {
             Role::Stored => {
                 quote_spanned! {rust_type.span()=> #ident: #module::Fields::take::<#rust_type>(fields, #name)?, }
             }
-            Role::Version => quote_spanned! {rust_type.span()=> #ident: #module::Fields::version(fields), },
+            Role::Version => {
+                let module = located(module, rust_type.span());
+                quote_spanned! {rust_type.span()=> #ident: #module::Fields::version(fields), }
+            }
             Role::Skipped => {
                 quote_spanned! {rust_type.span()=> #ident: ::core::default::Default::default(), }
             }
@@ -158,12 +161,23 @@ impl Field {
 
     /// The statement that writes it.
     pub(crate) fn put(&self, module: &TokenStream) -> TokenStream {
-        let (ident, name, has_default) = (&self.ident, &self.name, self.has_default);
+        let Field { ident, name, rust_type, has_default, .. } = self;
         match self.role {
-            Role::Stored => quote! { #module::Fields::set(fields, #name, &self.#ident, #has_default)?; },
+            Role::Stored => quote_spanned! {rust_type.span()=>
+                #module::Fields::set::<#rust_type>(fields, #name, &self.#ident, #has_default)?;
+            },
             _ => TokenStream::new(),
         }
     }
+}
+
+/// The tokens at another place: an expression that begins elsewhere is told of at the derive.
+fn located(tokens: &TokenStream, span: Span) -> TokenStream {
+    let located = |mut token: TokenTree| {
+        token.set_span(span);
+        token
+    };
+    tokens.clone().into_iter().map(located).collect()
 }
 
 /// Reads the fields, each name once.

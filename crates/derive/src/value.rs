@@ -69,8 +69,10 @@ fn expand_struct(ident: &Ident, fields: &[Field], rules: &str, module: &TokenStr
         }
     });
     let noted = stored.iter().map(|field| {
-        let Field { ident, name, has_default, .. } = field;
-        quote! { #module::TypedField::note_nulls(&self.#ident, place.field(#name), #has_default, nulls); }
+        let Field { ident, name, rust_type, has_default, .. } = field;
+        quote_spanned! {rust_type.span()=>
+            <#rust_type as #module::TypedField>::note_nulls(&self.#ident, place.field(#name), #has_default, nulls);
+        }
     });
     let merged = stored.iter().map(|field| {
         let Field { name, rust_type, .. } = field;
