@@ -4,6 +4,7 @@
 //! not. Everything takes its time. With no faults it is the engine that it wraps.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -25,7 +26,12 @@ struct Faults {
     /// How many of a hundred answers take their time.
     delay_percent: u64,
     timer: Arc<dyn Timer>,
+    /// How many operations there were, where the bad day has good hours.
+    operations: Option<AtomicU64>,
 }
+
+/// How many operations the bad hours of a day have, and the good ones after them.
+const BAD_HOURS: u64 = 3_000;
 
 impl Faults {
     fn lock(&self) -> MutexGuard<'_, Stream> {
@@ -33,7 +39,11 @@ impl Faults {
     }
 
     fn strike(&self) -> bool {
-        self.percent > 0 && self.lock().percent(self.percent)
+        let is_good_hour = self.operations.as_ref().is_some_and(|operations| {
+            let number = operations.fetch_add(1, Ordering::Relaxed);
+            (number / BAD_HOURS) % 2 == 1
+        });
+        self.percent > 0 && !is_good_hour && self.lock().percent(self.percent)
     }
 }
 
@@ -48,14 +58,28 @@ impl UnreliableEngine {
     /// Wraps an engine; `percent` of a hundred operations fail, in an order that the seed decides.
     pub fn new(inner: Arc<dyn Engine>, timer: Arc<dyn Timer>, seed: u64, percent: u64) -> UnreliableEngine {
         let random = Mutex::new(Stream::new(seed, "unreliable engine"));
-        let faults = Faults { random, percent, delay_percent: percent, timer };
+        let faults = Faults { random, percent, delay_percent: percent, timer, operations: None };
+        UnreliableEngine { inner, faults: Arc::new(faults) }
+    }
+
+    /// As [`new`](UnreliableEngine::new), with good hours in which nothing fails: so that transactions of hundreds of operations, which could go on failing for ever, come to
+    /// their end.
+    pub fn with_good_hours(
+        inner: Arc<dyn Engine>,
+        timer: Arc<dyn Timer>,
+        seed: u64,
+        percent: u64,
+    ) -> UnreliableEngine {
+        let random = Mutex::new(Stream::new(seed, "unreliable engine"));
+        let operations = Some(AtomicU64::new(0));
+        let faults = Faults { random, percent, delay_percent: percent, timer, operations };
         UnreliableEngine { inner, faults: Arc::new(faults) }
     }
 
     /// Wraps an engine that never fails and never has an answer at once: a cluster on a good day.
     pub fn distant(inner: Arc<dyn Engine>, timer: Arc<dyn Timer>, seed: u64) -> UnreliableEngine {
         let random = Mutex::new(Stream::new(seed, "unreliable engine"));
-        let faults = Faults { random, percent: 0, delay_percent: 100, timer };
+        let faults = Faults { random, percent: 0, delay_percent: 100, timer, operations: None };
         UnreliableEngine { inner, faults: Arc::new(faults) }
     }
 }

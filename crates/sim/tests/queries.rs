@@ -10,6 +10,9 @@ fn every_path_gives_the_same_rows() {
     println!("{found}");
     assert!(found.failures.is_empty(), "{:?}", found.failures);
     assert_eq!((found.worlds, found.queries), (worlds, worlds * WORLD_QUERIES));
+    assert_eq!(found.checks, worlds);
+    assert!(found.bad_days > 0 && found.cascades > worlds, "{found}");
+    assert!(found.indexes.contains_key("time_to_live"), "{found}");
     assert!(found.rows > found.queries && found.plans.len() >= 5, "{found}");
 }
 

@@ -79,18 +79,50 @@ fn positions(world: &mut World, index: &IndexShape) -> Checked {
         if found != wanted {
             return Err(format!("the records of {group:?} stand as {found:?}, not as {wanted:?}"));
         }
+        let counted = world.complete(tenant.rank_count("t", name, &group)).map_err(told)?;
+        let behind = world.complete(tenant.at_rank("t", name, &group, wanted.len() as u64)).map_err(told)?;
+        if counted != wanted.len() as u64 || behind.is_some() {
+            return Err(format!("{group:?} has {counted} positions, and {behind:?} behind the last"));
+        }
+        // Windows in the middle and over the end.
+        for (from, rows_max) in [(wanted.len() / 2, 1), (wanted.len() / 3, 2), (wanted.len() - 1, 7)] {
+            let found =
+                world.complete(tenant.ranked("t", name, &group, from as u64, rows_max)).map_err(told)?;
+            let found: Vec<i64> = found.iter().map(id).collect();
+            if found != wanted[from..(from + rows_max).min(wanted.len())] {
+                return Err(format!("from {from} of {group:?} stand {found:?}; all are {wanted:?}"));
+            }
+        }
         for (place, record) in records.iter().enumerate() {
             let key = world.key_of(record);
             let rank = world.complete(tenant.rank_of("t", name, &key)).map_err(told)?;
             let before = values(&index.columns, record);
             let of_value = world.complete(tenant.rank_of_value("t", name, &group, &before)).map_err(told)?;
             let less = records.iter().filter(|other| by_columns(other, record).is_lt()).count();
+            let of_first =
+                world.complete(tenant.rank_of_value("t", name, &group, &before[..1])).map_err(told)?;
+            let before_first =
+                records.iter().filter(|other| index.columns[0].compare(other, record).is_lt()).count();
+            if of_first != before_first as u64 {
+                let id = id(record);
+                return Err(format!(
+                    "the first value of {id} of {group:?} is at {of_first}, not {before_first}"
+                ));
+            }
             if rank != Some(place as u64) || of_value != less as u64 {
                 let id = id(record);
                 return Err(format!(
                     "{id} of {group:?} is at {rank:?}, its values at {of_value}; not {place} and {less}"
                 ));
             }
+        }
+    }
+    // Those that the index leaves out have none.
+    for record in world.records.clone().iter().filter(|record| !index.holds(record)) {
+        let key = world.key_of(record);
+        let rank = world.complete(tenant.rank_of("t", name, &key)).map_err(|error| error.to_string())?;
+        if rank.is_some() {
+            return Err(format!("{} is not in the index and stands at {rank:?}", id(record)));
         }
     }
     Ok(())

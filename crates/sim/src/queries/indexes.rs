@@ -170,7 +170,7 @@ impl IndexShape {
             put("language", Json::from("english"));
         }
         if self.word == IndexWord::TimeToLive {
-            put("after_s", Json::from(60));
+            put("after_s", Json::from(super::deletions::AFTER_S));
         }
         Json::Object(index)
     }

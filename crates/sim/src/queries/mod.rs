@@ -7,6 +7,7 @@ mod answers;
 mod ask;
 mod check;
 mod condition;
+mod deletions;
 mod indexes;
 mod shape;
 mod tally;
@@ -51,5 +52,7 @@ fn run(seed: u64, tally: &mut QueryTally) -> Verdict {
         check::check(&mut world, &mut random, tally)
             .map_err(|what| told(&world, &format!("query {number}: {what}")))?;
     }
-    answers::check(&mut world, tally).map_err(|what| told(&world, &what))
+    answers::check(&mut world, tally).map_err(|what| told(&world, &what))?;
+    let mut random = Stream::new(seed, "deletions");
+    deletions::check(&mut world, &mut random, tally).map_err(|what| told(&world, &what))
 }

@@ -20,6 +20,12 @@ pub struct QueryTally {
     pub plans: BTreeMap<&'static str, u64>,
     /// How often an index of each kind was used or asked.
     pub indexes: BTreeMap<&'static str, u64>,
+    /// How many deletions of records there were that others may refer to.
+    pub cascades: u64,
+    /// How many worlds were checked at their end.
+    pub checks: u64,
+    /// How many of these were written through an engine on a bad day.
+    pub bad_days: u64,
     /// The seeds that failed, and what did not hold.
     pub failures: Vec<(u64, Finding)>,
 }
@@ -31,6 +37,9 @@ impl QueryTally {
         self.queries += other.queries;
         self.rows += other.rows;
         self.pages += other.pages;
+        self.cascades += other.cascades;
+        self.checks += other.checks;
+        self.bad_days += other.bad_days;
         for (total, counts) in [(&mut self.plans, other.plans), (&mut self.indexes, other.indexes)] {
             for (name, count) in counts {
                 *total.entry(name).or_default() += count;
@@ -46,6 +55,8 @@ impl QueryTally {
         plans
             .map(|plan| format!("no plan was: {plan}"))
             .chain(indexes.map(|index| format!("no index was used of the kind {index}")))
+            .chain((self.cascades == 0).then(|| "nothing was deleted that others refer to".to_owned()))
+            .chain((self.bad_days == 0).then(|| "no world had a bad day".to_owned()))
             .collect()
     }
 }
@@ -60,7 +71,7 @@ const PLANS: [&str; 8] = [
     "covered by an index",
     "chosen by a look at the entries",
 ];
-const INDEXES: [&str; 12] = [
+const INDEXES: [&str; 13] = [
     "value",
     "value, unique",
     "value, elements of a list",
@@ -73,6 +84,7 @@ const INDEXES: [&str; 12] = [
     "min",
     "max",
     "version",
+    "time_to_live",
 ];
 
 impl fmt::Display for QueryTally {
@@ -81,6 +93,11 @@ impl fmt::Display for QueryTally {
             formatter,
             "{} queries over {} schemas, {} records found, {} pages read",
             self.queries, self.worlds, self.rows, self.pages
+        )?;
+        writeln!(
+            formatter,
+            "{} worlds checked at their end, {} with a bad day, {} deletions with all that refers",
+            self.checks, self.bad_days, self.cascades
         )?;
         for (what, counts) in [("plan", &self.plans), ("index", &self.indexes)] {
             for (name, count) in counts {
