@@ -485,3 +485,43 @@ fn an_aggregate_takes_what_a_query_takes_as_its_filter() {
     assert_eq!(code(items().filter(field("speed").ge(5.0))), Code::FieldNotFound);
     assert_eq!(code(items().filter(field("rating").ge("good"))), Code::ExpressionInvalid);
 }
+
+/// Pages of an intersection that may look at one entry each came to no end: a step found a record with entries of one side behind it, these filled the page before the record was
+/// taken, and the next page began where this one had.
+#[test]
+fn pages_of_an_intersection_that_look_at_one_entry_come_to_an_end() {
+    let database = database();
+    let schema = SchemaDefinition::from_toml(
+        r#"
+            name = "pairs"
+            [types.pair]
+            primary_key = ["id"]
+            fields = { id = "int", even = "bool", third = "bool" }
+            indexes = { by_even = { fields = ["even"] }, by_third = { fields = ["third"] } }
+        "#,
+    )
+    .unwrap();
+    block_on(database.apply_schema(&schema)).unwrap();
+    let tenant = block_on(database.create_tenant("pairs", "pairs")).unwrap();
+    block_on(tenant.run(|transaction| async move {
+        for id in 0..400 {
+            let pair = Record::new().with("id", id).with("even", id % 2 == 0).with("third", id % 3 == 0);
+            transaction.insert("pair", &pair).await?;
+        }
+        Ok::<_, tenantry_core::Error>(())
+    }))
+    .unwrap();
+    let mut query = Query::of("pair").filter("even == true && third == true").scanned_max(1);
+    let mut found = Vec::new();
+    for _ in 0..400 {
+        let page = block_on(tenant.query(&query)).unwrap();
+        assert_eq!(page.explanation.plan, "intersection");
+        found.extend(page.records.iter().filter_map(|record| record.get("id").cloned()));
+        match page.next {
+            Some(token) => query.after = Some(token),
+            None => break,
+        }
+    }
+    let expected: Vec<Value> = (0..400).step_by(6).map(Value::Int).collect();
+    assert_eq!(found, expected);
+}

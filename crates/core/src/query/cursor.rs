@@ -58,8 +58,9 @@ struct BranchCursor<'a> {
     condition: Option<&'a Expression>,
     waiting: VecDeque<Found>,
     at: Option<Bytes>,
-    /// What is behind us as soon as nothing waits any more: entries that only one side of an intersection has.
+    /// What is behind us as soon as nothing waits any more: entries that only one side of an intersection has, and how many they are.
     passed: Option<Bytes>,
+    passed_count: usize,
     is_done: bool,
 }
 
@@ -90,6 +91,7 @@ impl<'a> Cursor<'a> {
             waiting: VecDeque::new(),
             at: None,
             passed: None,
+            passed_count: 0,
             is_done: false,
         };
         let mut branches = match &plan.shape {
@@ -141,7 +143,8 @@ impl<'a> Cursor<'a> {
     pub(super) async fn fill(&mut self, rows_max: usize) -> Result<()> {
         for branch in &mut self.branches {
             if !branch.is_done && branch.waiting.is_empty() {
-                self.behind += branch.fill(rows_max, self.order, &mut self.reads).await?;
+                branch.fill(rows_max, self.order, &mut self.reads).await?;
+                self.behind += branch.take_passed();
                 // In a merge every branch has to show its first record.
                 if !self.is_merged {
                     return Ok(());
@@ -171,7 +174,7 @@ impl<'a> Cursor<'a> {
         let found = branch.waiting.pop_front()?;
         branch.at = Some(found.at.clone());
         branch.settle();
-        self.behind += 1;
+        self.behind += 1 + branch.take_passed();
         let holds = |condition: &Expression| condition.holds(&found.record.values);
         // A branch looks at more than its condition says, and what fits another branch alone is shown there.
         let is_elsewhere = found.is_repeated
@@ -201,20 +204,22 @@ impl BranchCursor<'_> {
         }
     }
 
-    /// Reads on; returns how many entries are behind us without a record.
-    async fn fill(
-        &mut self,
-        rows_max: usize,
-        order: Option<&[SortColumn]>,
-        reads: &mut Reads,
-    ) -> Result<usize> {
-        let mut passed = 0;
+    /// How many entries without a record are behind us since it was asked last. Those behind a record that waits are not yet: a page that ended with them would stand
+    /// where it began.
+    fn take_passed(&mut self) -> usize {
+        if self.waiting.is_empty() { std::mem::take(&mut self.passed_count) } else { 0 }
+    }
+
+    /// Reads on.
+    async fn fill(&mut self, rows_max: usize, order: Option<&[SortColumn]>, reads: &mut Reads) -> Result<()> {
         let is_both = matches!(self.source, Source::Both(_));
         let (entries, scan) = match &mut self.source {
             Source::Scan(scan) => (scan.step(rows_max, reads).await?, &*scan),
             Source::Both(both) => {
                 let entries;
-                (entries, self.passed, passed) = both.step(rows_max, reads).await?;
+                let count;
+                (entries, self.passed, count) = both.step(rows_max, reads).await?;
+                self.passed_count += count;
                 (entries, &both.one)
             }
         };
@@ -230,7 +235,7 @@ impl BranchCursor<'_> {
             self.waiting.push_back(Found { record, size_bytes, sort_key, at, is_repeated });
         }
         self.settle();
-        Ok(passed)
+        Ok(())
     }
 
     fn settle(&mut self) {
