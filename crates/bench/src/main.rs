@@ -12,6 +12,7 @@ mod beside_sqlite;
 mod fair_shares;
 mod range_clear;
 mod records;
+mod sealed;
 mod stores;
 mod system;
 
@@ -35,7 +36,7 @@ struct Arguments {
     /// The stores, in the order in which they run
     #[arg(long, value_delimiter = ',', default_value = "tenantry,redb,fjall,sqlite,lmdb")]
     stores: Vec<String>,
-    /// The parts: load, write, rmw, get, scan, records, beside-sqlite, fair-shares, and range-clear, which runs by itself
+    /// The parts: load, write, rmw, get, scan, records, sealed, beside-sqlite, fair-shares, and range-clear, which runs by itself
     #[arg(long, value_delimiter = ',', default_value = "load,write,rmw,get,scan,records")]
     parts: Vec<String>,
     /// How many clients write, in the parts write and rmw
@@ -47,7 +48,7 @@ struct Arguments {
     /// How many keys the part range-clear clears
     #[arg(long, default_value_t = 10_000_000)]
     clear_keys: u64,
-    /// Where the part records keeps its database: an fdb: URL puts it on a cluster. Default a temporary directory
+    /// Where the parts records and sealed keep their database: an fdb: URL puts it on a cluster. Default a temporary directory
     #[arg(long)]
     url: Option<String>,
     /// Print the results as one JSON document at the end
@@ -98,6 +99,9 @@ fn main() -> Outcome<()> {
     }
     if arguments.parts.iter().any(|part| part == "records") {
         records::measure(&arguments, &mut results)?;
+    }
+    if arguments.parts.iter().any(|part| part == "sealed") {
+        sealed::measure(&arguments, &mut results)?;
     }
     if arguments.parts.iter().any(|part| part == "beside-sqlite") {
         beside_sqlite::measure(&arguments, &mut results)?;

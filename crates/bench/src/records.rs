@@ -177,7 +177,7 @@ async fn measure_texts(
 }
 
 /// Words in an order that does not repeat.
-fn text(seed: u64, size_bytes: usize) -> String {
+pub(crate) fn text(seed: u64, size_bytes: usize) -> String {
     const WORDS: [&str; 32] = [
         "account",
         "after",
@@ -227,7 +227,7 @@ fn text(seed: u64, size_bytes: usize) -> String {
 }
 
 /// The median and the 99th percentile of one call, in microseconds.
-fn timed(window: Duration, mut call: impl FnMut(u64) -> Outcome<()>) -> Outcome<(f64, f64)> {
+pub(crate) fn timed(window: Duration, mut call: impl FnMut(u64) -> Outcome<()>) -> Outcome<(f64, f64)> {
     let started = Instant::now();
     let mut times = Vec::new();
     for number in 0.. {

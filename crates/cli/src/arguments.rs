@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenantry::Durability;
 
-pub(crate) use tenant::{CreateArguments, LimitsArguments, TenantCommand};
+pub(crate) use tenant::{CreateArguments, LimitsArguments, SealArguments, TenantCommand};
 
 /// A multi-tenant record database.
 #[derive(Debug, Parser)]
@@ -36,6 +36,12 @@ pub(crate) struct Arguments {
         value_parser = durability
     )]
     pub(crate) durability: Durability,
+    /// The file with the wrapped keys of sealed tenants
+    #[arg(long, global = true, env = "TENANTRY_KEY_STORE", value_name = "FILE")]
+    pub(crate) key_store: Option<String>,
+    /// The file with the root key that wraps them; the key itself may be in TENANTRY_ROOT_KEY
+    #[arg(long, global = true, env = "TENANTRY_ROOT_KEY_FILE", value_name = "FILE")]
+    pub(crate) root_key: Option<String>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -61,9 +67,12 @@ pub(crate) enum Command {
     /// Schemas: apply, show, list
     #[command(subcommand)]
     Schema(SchemaCommand),
-    /// Tenants: create, list, show, rename, label, limits, suspend, resume, delete
+    /// Tenants: create, list, show, rename, label, limits, suspend, resume, seal, delete
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// The keys of sealed tenants: init, rotate-root, status, verify
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Import rows from a .jsonl, .json or .csv file
     Import(ImportArguments),
     /// Write the records of a tenant, as they are at one version, as JSON lines or CSV
@@ -128,6 +137,25 @@ pub(crate) enum SchemaCommand {
     },
     /// Print the names of all schemas
     List,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key store, and a root key unless there is one
+    Init,
+    /// Wrap every key with another root key; no data is touched
+    RotateRoot {
+        /// The file with the new root key; it is made if it is not there
+        #[arg(long, value_name = "FILE")]
+        new_root_key: String,
+    },
+    /// Print what is in the key store
+    Status,
+    /// Compare the certificate of a shredded tenant with the key store
+    Verify {
+        /// What "tenantry tenant shred" printed
+        certificate: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -45,11 +45,13 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments, printer: Printer) -> Outcome {
-    let target = &Target { url: arguments.db, durability: arguments.durability };
+    let keys = commands::keys::key_files(arguments.key_store, arguments.root_key);
+    let target = &Target { url: arguments.db, durability: arguments.durability, keys };
     match arguments.command {
         Command::Demo => commands::demo::run(target, printer).await,
         Command::Schema(command) => commands::schema::run(command, target, printer).await,
         Command::Tenant(command) => commands::tenant::run(command, target, printer).await,
+        Command::Keys(command) => commands::keys::run(command, target, printer).await,
         Command::Import(arguments) => commands::import::run(arguments, target, printer).await,
         Command::Export(arguments) => commands::export::run(arguments, target, printer).await,
         Command::Get(arguments) => commands::records::get(arguments, target, printer).await,

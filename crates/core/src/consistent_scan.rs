@@ -135,6 +135,7 @@ impl ConsistentScan {
                 transaction.header().log_buckets,
                 applied,
                 size_bytes_max,
+                transaction.sealer(),
             )
             .await?;
             for logged in &page.entries {
@@ -208,14 +209,11 @@ impl ConsistentScan {
                 _ => name_of(&relative)?,
             };
             self.after = Some(relative);
-            changes.push(Found::Put {
-                region,
-                key,
-                value: row.value,
-                version: None,
-                before,
-                before_size_bytes: None,
-            });
+            let value = match region {
+                Region::Raw => transaction.opened_raw(&row.key, row.value).await?,
+                _ => row.value,
+            };
+            changes.push(Found::Put { region, key, value, version: None, before, before_size_bytes: None });
         }
         Ok(batch.more)
     }

@@ -121,6 +121,16 @@ codes! {
     JobKindUnknown = 20_102, Invalid, "No job of that kind is known";
     JobEnded = 20_103, Refused, "The job has ended";
     JobAbandoned = 20_104, Refused, "The workers that had the job stopped in the middle of it";
+    TenantSealed = 20_110, Refused, "The tenant is sealed and its key is not at hand";
+    TenantShredded = 20_111, Refused, "The tenant's key was destroyed";
+    RootKeyDiffers = 20_112, Refused, "The tenant's key is wrapped by another root key";
+    KeyStoreDamaged = 20_113, Corrupt, "The key store is damaged";
+    SealRefused = 20_114, Refused, "The tenant is not sealed in the way that this asks for";
+    SealBroken = 20_115, Corrupt, "Something sealed does not open";
+    SealedValueAtomic = 20_116, Refused, "An atomic operation cannot change a sealed value";
+    KeyStoreUnavailable = 20_117, Refused, "The key store cannot be used";
+    RootKeyInvalid = 20_118, Invalid, "The root key is not valid";
+    CertificateInvalid = 20_119, Invalid, "The certificate does not hold";
     AccessDenied = 20_120, Refused, "The grant does not allow the operation";
     PolicyUnsupported = 20_121, Refused, "The operation cannot keep to the row policies of the grant";
     PolicyViolated = 20_122, Refused, "The row policy of the grant does not allow the change";

@@ -258,7 +258,7 @@ mod tests {
             let begin = LogPosition::at_version(0, 0);
             let engine = transaction.fenced_transaction();
             let page =
-                read_after(&**engine, &transaction.tenant().keys, header.log_buckets, begin, 1_000_000)
+                read_after(&**engine, &transaction.tenant().keys, header.log_buckets, begin, 1_000_000, None)
                     .await?;
             Ok::<_, Error>(page.entries.into_iter().map(|logged| logged.entry).collect())
         });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tenantry_kv::seeded_faults::{Fault, is_active};
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{KeyRange, Subspace, TransactionRef};
+use tenantry_kv::{KeyRange, Subspace, TransactionRef, Versionstamp};
 use uuid::Uuid;
 
 use crate::error::Result;
@@ -243,6 +243,16 @@ impl TenantKeys {
         self.key(&[0.into()])
     }
 
+    /// 0 1 generation: a data key of a sealed tenant.
+    pub(crate) fn data_key(&self, generation: u32) -> Result<Bytes> {
+        self.key(&[0.into(), 1.into(), generation.into()])
+    }
+
+    /// 0 1: the data keys of a sealed tenant.
+    pub(crate) fn data_keys(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[0.into(), 1.into()])?))
+    }
+
     /// 1 type
     pub(crate) fn records(&self, type_id: u32) -> Result<Bytes> {
         self.key(&[1.into(), type_id.into()])
@@ -299,8 +309,18 @@ impl TenantKeys {
     }
 
     /// A key of the tenant behind its prefix; nothing of a key that is not.
+    pub(crate) fn behind_prefix<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+        key.strip_prefix(&self.prefix[..]).unwrap_or_default()
+    }
+
+    /// As [`behind_prefix`](TenantKeys::behind_prefix), a copy.
     pub(crate) fn relative(&self, key: &[u8]) -> Bytes {
-        Bytes::copy_from_slice(key.strip_prefix(&self.prefix[..]).unwrap_or_default())
+        Bytes::copy_from_slice(self.behind_prefix(key))
+    }
+
+    /// 5 0: what is kept of transactions that take effect once.
+    pub(crate) fn idempotency_records(&self) -> Result<Subspace> {
+        Ok(Subspace::new(self.key(&[5.into(), 0.into()])?))
     }
 
     /// 6 0 name shard: a part of a counter that is spread over several keys.
@@ -311,6 +331,18 @@ impl TenantKeys {
     /// 4 1 bucket: the entries of one part of the log.
     pub(crate) fn log(&self, bucket: u32) -> Result<Subspace> {
         Ok(Subspace::new(self.key(&[4.into(), 1.into(), bucket.into()])?))
+    }
+
+    /// 4 1 bucket incarnation stamp part: one part of an entry that is there.
+    pub(crate) fn log_part(
+        &self,
+        bucket: u32,
+        incarnation: u32,
+        stamp: Versionstamp,
+        part: u16,
+    ) -> Result<Bytes> {
+        let stamp = Element::Versionstamp { stamp: Some(stamp), user_version: part };
+        self.key(&[4.into(), 1.into(), bucket.into(), incarnation.into(), stamp])
     }
 
     /// 6 0: every counter.

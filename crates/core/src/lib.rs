@@ -69,6 +69,7 @@ mod rank;
 mod record;
 mod record_scan;
 mod schema;
+pub mod sealing;
 mod tenant;
 mod tenant_state;
 mod text;
@@ -109,8 +110,8 @@ pub use schema::{
     SchemaDefinition,
 };
 pub use tenant::{
-    Cascaded, Condition, Idempotent, Priority, RawPage, RawRange, RunOptions, SequenceBlocks, Tenant,
-    TenantReader, TenantTransaction,
+    Cascaded, Condition, Idempotent, Priority, RawPage, RawRange, RunOptions, SealingStatus, SequenceBlocks,
+    Tenant, TenantReader, TenantTransaction,
 };
 pub use tenant_state::TenantState;
 pub use text::{Language, Token, Tokenizer};

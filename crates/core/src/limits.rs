@@ -198,6 +198,21 @@ pub const CHECK_AMOUNTS_SIZE_BYTES_MAX: usize = 16_000_000;
 /// The counts, sums and values that a check tells of or repairs in one transaction.
 pub const CHECK_REPAIRS_MAX: usize = 1_000;
 
+/// The keys of tenants in one key store.
+pub const KEY_STORE_ENTRIES_MAX: usize = 1_000_000;
+/// The file of a key store, in bytes.
+pub const KEY_STORE_SIZE_BYTES_MAX: u64 = 500_000_000;
+/// How long a change of a key store waits for another one, in another process.
+pub const KEY_STORE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The data keys of sealed tenants that a process keeps unwrapped.
+pub const DATA_KEYS_CACHED_MAX: usize = 10_000;
+/// How long it does before it asks the key store again.
+pub const DATA_KEY_CACHE_TIME_MAX: Duration = Duration::from_secs(300);
+/// How often a tenant's data key can be changed.
+pub const DATA_KEY_GENERATIONS_MAX: u32 = 1_000_000;
+/// A value of the own key-value space of a sealed tenant, in bytes.
+pub const RAW_SEALED_VALUE_SIZE_BYTES_MAX: usize = 99_900;
+
 /// The most labels of a tenant.
 pub const TENANT_LABELS_MAX: usize = 32;
 /// The name of a label, in bytes.

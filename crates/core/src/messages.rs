@@ -349,9 +349,49 @@ pub(crate) struct TenantHeader {
     /// The plan's name; empty for none.
     #[prost(string, tag = "10")]
     pub(crate) plan: String,
+    /// How the tenant is sealed; absent for one that is not.
+    #[prost(message, optional, tag = "13")]
+    pub(crate) sealing: Option<StoredSealing>,
     /// The tenant's own limits.
     #[prost(message, optional, tag = "17")]
     pub(crate) limits: Option<StoredLimits>,
+}
+
+/// How a tenant is sealed.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredSealing {
+    /// Of the data key that seals.
+    #[prost(uint32, tag = "1")]
+    pub(crate) generation: u32,
+    /// The least that something may be sealed with.
+    #[prost(uint32, tag = "2")]
+    pub(crate) generation_min: u32,
+    /// What sealed values begin with: eight bytes, the first 03, the others random.
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) marker: Vec<u8>,
+    /// Whether nothing is left in clear from before the tenant was sealed.
+    #[prost(bool, tag = "4")]
+    pub(crate) is_complete: bool,
+    /// When the tenant's key was given up, in microseconds since 1970; 0 while it is there.
+    #[prost(int64, tag = "5")]
+    pub(crate) shredded_us: i64,
+    /// The id of the tenant's key, a UUID.
+    #[prost(bytes = "vec", tag = "6")]
+    pub(crate) key_id: Vec<u8>,
+}
+
+/// R 9 id 0 1 generation: a data key, wrapped by the tenant's key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct StoredDataKey {
+    #[prost(uint32, tag = "1")]
+    pub(crate) generation: u32,
+    #[prost(int64, tag = "2")]
+    pub(crate) created_us: i64,
+    #[prost(bytes = "vec", tag = "3")]
+    pub(crate) wrapped: Vec<u8>,
+    /// A hash that tells the key from others.
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) hash: Vec<u8>,
 }
 
 /// The limits of a tenant or a plan. What is absent is not said; the greatest number says that there is no such limit.
@@ -416,6 +456,23 @@ pub(crate) struct LogEntry {
     pub(crate) schema_version: u32,
     #[prost(message, repeated, tag = "6")]
     pub(crate) operations: Vec<LogOperation>,
+    /// Of a sealed tenant: the whole entry in the format 1. Outside of it format and time alone are there.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) sealed: Option<SealedLog>,
+}
+
+/// The contents of an entry, sealed.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SealedLog {
+    /// Of the data key.
+    #[prost(uint32, tag = "1")]
+    pub(crate) generation: u32,
+    /// What the contents are bound to in place of a key: that is not known before the commit.
+    #[prost(bytes = "vec", tag = "2")]
+    pub(crate) id: Vec<u8>,
+    /// Nonce, contents and tag.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) contents: bytes::Bytes,
 }
 
 /// One change, in the order in which it was made.
@@ -609,6 +666,24 @@ pub(crate) struct StoredFault {
     pub(crate) fault: String,
     #[prost(string, tag = "3")]
     pub(crate) key: String,
+}
+
+/// How far a job has come that seals a tenant with its newest data key.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ResealCursor {
+    /// Of that data key.
+    #[prost(uint32, tag = "1")]
+    pub(crate) generation: u32,
+    /// What is gone through, and which part of it: a type, an index, a bucket of the log, by its place.
+    #[prost(uint32, tag = "2")]
+    pub(crate) stage: u32,
+    #[prost(uint32, tag = "3")]
+    pub(crate) part: u32,
+    /// The last key of it that was looked at, behind its prefix.
+    #[prost(bytes = "bytes", optional, tag = "4")]
+    pub(crate) after: Option<bytes::Bytes>,
+    #[prost(uint64, tag = "5")]
+    pub(crate) resealed: u64,
 }
 
 /// How far a deletion has come that takes several transactions.

@@ -382,23 +382,52 @@ pub(crate) mod frame {
         Plain = 1,
         /// One zstd frame.
         Zstd = 2,
+        /// What `Plain` holds, sealed.
+        SealedPlain = 3,
+        /// What `Zstd` holds, sealed.
+        SealedZstd = 4,
     }
 
     impl Format {
+        const ALL: [Format; 4] = [Format::Plain, Format::Zstd, Format::SealedPlain, Format::SealedZstd];
+
         fn of(byte: u8) -> Option<Format> {
-            [Format::Plain, Format::Zstd].into_iter().find(|format| *format as u8 == byte)
+            Format::ALL.into_iter().find(|format| *format as u8 == byte)
         }
 
-        /// The payload out of what holds it.
+        pub(crate) fn is_sealed(self) -> bool {
+            matches!(self, Format::SealedPlain | Format::SealedZstd)
+        }
+
+        /// The format of what is held once the seal is off.
+        pub(crate) fn opened(self) -> Format {
+            match self {
+                Format::Plain | Format::SealedPlain => Format::Plain,
+                Format::Zstd | Format::SealedZstd => Format::Zstd,
+            }
+        }
+
+        /// The format of what is held once it is sealed.
+        pub(crate) fn sealed(self) -> Format {
+            match self {
+                Format::Plain | Format::SealedPlain => Format::SealedPlain,
+                Format::Zstd | Format::SealedZstd => Format::SealedZstd,
+            }
+        }
+
+        /// The payload out of what holds it, whose seal is off.
         pub(crate) fn payload(self, bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
             match self {
                 Format::Plain => Ok(Cow::Borrowed(bytes)),
                 Format::Zstd => compression::decompressed(bytes).map(Cow::Owned),
+                Format::SealedPlain | Format::SealedZstd => {
+                    Err(Error::new(Code::SealBroken, "a sealed record where none is sealed"))
+                }
             }
         }
     }
 
-    /// What holds a payload, in the format that takes less room.
+    /// What holds a payload, in the format that takes less room; not sealed.
     pub(crate) fn pack(payload: Vec<u8>) -> (Format, Vec<u8>) {
         match compression::compressed(&payload) {
             Some(compressed) => (Format::Zstd, compressed),
@@ -413,7 +442,7 @@ pub(crate) mod frame {
         }
         let format = u8::try_from(change.format).ok().and_then(Format::of).ok_or_else(|| {
             let detail = format!(
-                "the change log has a record in the format {}, this build reads 1 and 2",
+                "the change log has a record in the format {}, this build reads 1 to 4",
                 change.format
             );
             Error::new(Code::StoredDataInvalid, detail)
@@ -441,6 +470,11 @@ pub(crate) mod frame {
                     Ok(self.first.len() + usize::from(self.further_parts) * RECORD_PART_SIZE_BYTES)
                 }
                 Format::Zstd => compression::size_bytes(self.first),
+                // Behind the generation.
+                Format::SealedPlain | Format::SealedZstd => {
+                    let size = self.first.get(4..).and_then(|rest| rest.first_chunk::<4>());
+                    Ok(size.map_or(0, |size| u32::from_be_bytes(*size) as usize))
+                }
             }
         }
     }
@@ -469,7 +503,7 @@ pub(crate) mod frame {
             return Err(damaged("is too short"));
         };
         let Some(format) = Format::of(head[0]) else {
-            return Err(damaged(&format!("has the format {}, this build reads 1 and 2", head[0])));
+            return Err(damaged(&format!("has the format {}, this build reads 1 to 4", head[0])));
         };
         let number = |from: usize| u16::from_be_bytes([head[from], head[from + 1]]);
         let mut stamp = [0; 10];

@@ -1,10 +1,13 @@
 //! Records as they lie in the store, in pieces: for whoever reads all of a type.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
-use tenantry_kv::{KeyRange, RangeRequest, StreamingMode, key_after};
+use tenantry_kv::{EngineError, KeyRange, RangeRequest, StreamingMode, key_after};
 
 use crate::error::{Code, Error, Result};
+use crate::key_space::behind;
 use crate::key_space::clamp;
 use crate::record::RecordVersion;
 use crate::record::frame::{self, Format};
@@ -19,6 +22,9 @@ pub(crate) struct StoredRecord {
     pub(crate) version: RecordVersion,
     /// What held the payload.
     pub(crate) format: Format,
+    pub(crate) further_parts: u16,
+    /// With which data key it was sealed, if it was.
+    pub(crate) generation: Option<u32>,
     /// The payload, put together from all parts.
     pub(crate) payload: Bytes,
 }
@@ -45,12 +51,17 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    fn add(&mut self, key: Bytes, record: Result<StoredRecord>) {
+    /// Fails where it was not the record's fault that it could not be read.
+    fn add(&mut self, key: Bytes, record: Result<StoredRecord>) -> Result<()> {
         self.last = Some(key.clone());
         match record {
             Ok(record) => self.records.push(record),
+            Err(error) if error.engine_error().is_some() || error.code() == Code::TenantSealed => {
+                return Err(error);
+            }
             Err(error) => self.unreadable.push(UnreadableRecord { key, error }),
         }
+        Ok(())
     }
 
     fn len(&self) -> usize {
@@ -85,17 +96,37 @@ impl Open {
         })
     }
 
-    fn close(self) -> Result<StoredRecord> {
+    /// `prefix` is what the type's keys begin with.
+    async fn close(self, transaction: &TenantTransaction, prefix: &[u8]) -> Result<StoredRecord> {
         if self.parts != self.further_parts {
             let detail = format!("a record has {} of its {} further parts", self.parts, self.further_parts);
             return Err(Error::new(Code::StoredDataInvalid, detail));
         }
-        let payload = match self.format {
-            Format::Plain => self.packed.into(),
-            format => format.payload(&self.packed)?.into_owned().into(),
+        let generation = self.format.is_sealed().then(|| {
+            let begin = self.packed.first_chunk::<4>();
+            begin.map_or(0, |generation| u32::from_be_bytes(*generation))
+        });
+        let incarnation = self.version.incarnation;
+        let key = behind(prefix, &self.key);
+        let packed = Cow::Owned(self.packed);
+        let packed = transaction.opened_record(&key, self.format, incarnation, packed).await?;
+        let payload = match self.format.opened() {
+            Format::Plain => packed.into_owned().into(),
+            format => format.payload(&packed)?.into_owned().into(),
         };
-        Ok(StoredRecord { key: self.key, version: self.version, format: self.format, payload })
+        Ok(StoredRecord {
+            key: self.key,
+            version: self.version,
+            format: self.format,
+            further_parts: self.further_parts,
+            generation,
+            payload,
+        })
     }
+}
+
+async fn closed(open: Result<Open>, transaction: &TenantTransaction, prefix: &[u8]) -> Result<StoredRecord> {
+    open?.close(transaction, prefix).await
 }
 
 /// Reads the records of a type behind the packed key `after`: at most `rows_max`, and no more once they have `size_bytes_max` bytes, but at least one. One that is damaged
@@ -154,7 +185,7 @@ pub(crate) async fn read_damaged_chunk(
                 _ => {}
             }
             if let Some((key, whole)) = open.take() {
-                chunk.add(key, whole.and_then(Open::close));
+                chunk.add(key, closed(whole, transaction, &prefix).await)?;
                 if chunk.len() >= rows_max || size_bytes >= size_bytes_max {
                     chunk.has_more = true;
                     return Ok(chunk);
@@ -174,7 +205,7 @@ pub(crate) async fn read_damaged_chunk(
         next = batch.rows.last().filter(|_| batch.more).map(|last| from(key_after(&last.key)));
     }
     if let Some((key, last)) = open {
-        chunk.add(key, last.and_then(Open::close));
+        chunk.add(key, closed(last, transaction, &prefix).await)?;
     }
     Ok(chunk)
 }

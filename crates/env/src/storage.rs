@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -63,6 +63,24 @@ impl Directory for SystemDirectory {
         let path = self.child(name);
         let opened = OpenOptions::new().read(true).write(true).create(create).truncate(false).open(&path);
         match opened {
+            Ok(file) => Ok(Arc::new(SystemFile { file, path })),
+            Err(error) => Err(typed("opening", &path, &error)),
+        }
+    }
+
+    fn open_to_read(&self, name: &str) -> Result<Arc<dyn File>> {
+        let path = self.child(name);
+        match fs::File::open(&path) {
+            Ok(file) => Ok(Arc::new(SystemFile { file, path })),
+            Err(error) => Err(typed("opening", &path, &error)),
+        }
+    }
+
+    fn open_private(&self, name: &str) -> Result<Arc<dyn File>> {
+        let path = self.child(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        match options.open(&path) {
             Ok(file) => Ok(Arc::new(SystemFile { file, path })),
             Err(error) => Err(typed("opening", &path, &error)),
         }
@@ -181,6 +199,19 @@ mod tests {
         assert!(error.to_string().contains(&owner), "{error}");
         drop(held);
         directory.lock("LOCK", "another").unwrap();
+    }
+
+    #[test]
+    fn a_private_file_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = SystemStorage.open_directory(temporary.path().to_str().unwrap()).unwrap();
+        directory.open_private("secret").unwrap();
+        directory.open("plain", true).unwrap();
+        let mode =
+            |name: &str| fs::metadata(temporary.path().join(name)).unwrap().permissions().mode() & 0o077;
+        assert_eq!(mode("secret"), 0);
+        assert_ne!(mode("plain"), 0, "a umask of the tests that hides everything");
     }
 
     #[test]

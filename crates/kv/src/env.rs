@@ -86,6 +86,22 @@ pub trait Directory: Send + Sync {
     ///
     /// 10006 when it does not exist; 1510.
     fn open(&self, name: &str, create: bool) -> Result<Arc<dyn File>>;
+    /// As [`open`](Directory::open) with `create`; where the system knows owners of files, nobody but the owner can read a file that this creates.
+    ///
+    /// # Errors
+    ///
+    /// 1510.
+    fn open_private(&self, name: &str) -> Result<Arc<dyn File>> {
+        self.open(name, true)
+    }
+    /// The file called `name`, to be read: also where it may not be written.
+    ///
+    /// # Errors
+    ///
+    /// 10006 when it does not exist; 1510.
+    fn open_to_read(&self, name: &str) -> Result<Arc<dyn File>> {
+        self.open(name, false)
+    }
     /// Gives `from` the name `to`, replacing what has it.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ mod executor;
 mod finding;
 mod history;
 mod inspection;
+#[cfg(test)]
+mod key_store;
 mod knobs;
 mod layer;
 mod oracle;

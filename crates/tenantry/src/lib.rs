@@ -45,12 +45,14 @@
 //! - [`engine`]: the errors of the engine underneath, for error types of one's own. The engine itself is in no part of this library: a tenant's handle is the only way to its data.
 #![forbid(unsafe_code)]
 
+mod keys;
 mod options;
 
 /// A type of bytes fields, and what the key-value space gives.
 pub use bytes::Bytes;
 /// The types of timestamp and date fields.
 pub use jiff::{Timestamp, civil::Date};
+pub use keys::KeyFiles;
 pub use options::{Database, Options, open};
 pub use pollster::block_on;
 /// The type of decimal fields.
@@ -67,12 +69,12 @@ pub use tenantry_core::{
     Limit, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page, PathExplanation, Pattern,
     PoolSettings, PoolStatistics, PrimaryKey, Priority, Query, RawPage, RawRange, ReadRow, Reconciled,
     Record, RecordType, RecordVersion, Records, Reference, RefusedTenant, Rejection, Result, RowContents,
-    RowReader, RunOptions, Schema, SchemaDefinition, SequenceBlocks, StopReason, Suspension, Tenant,
-    TenantFilter, TenantInfo, TenantLimits, TenantOptions, TenantPage, TenantQuota, TenantReader,
+    RowReader, RunOptions, Schema, SchemaDefinition, SealingStatus, SequenceBlocks, StopReason, Suspension,
+    Tenant, TenantFilter, TenantInfo, TenantLimits, TenantOptions, TenantPage, TenantQuota, TenantReader,
     TenantState, TenantTransaction, TenantUsage, Term, TimeHistogram, Token, Tokenizer, TypedKey, TypedPage,
     TypedRecord, TypedValue, Value, Versioned, Violation, field, limits, parameter, parse_json, value,
 };
-pub use tenantry_core::{jobs, typed};
+pub use tenantry_core::{jobs, sealing, typed};
 /// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).
 pub use tenantry_derive::{Record, Value};
 pub use tenantry_embedded::{Durability, Settings, Stats};

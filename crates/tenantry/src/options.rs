@@ -10,6 +10,8 @@ use tenantry_foundationdb::{ClientOptions, ClusterReport, FoundationDbEngine, St
 use tenantry_kv::Engine;
 use tenantry_kv::env::Env;
 
+use crate::keys::KeyFiles;
+
 /// The name of the database when nobody gives another.
 const NAME_DEFAULT: &str = "main";
 /// The variable that names FoundationDB's client library.
@@ -43,6 +45,7 @@ pub struct Options {
     client: ClientOptions,
     name: String,
     creates: bool,
+    keys: Option<KeyFiles>,
 }
 
 impl Default for Options {
@@ -59,6 +62,7 @@ impl Options {
             client: ClientOptions::default(),
             name: NAME_DEFAULT.to_owned(),
             creates: true,
+            keys: None,
         }
     }
 
@@ -97,21 +101,32 @@ impl Options {
         self
     }
 
+    /// Where the keys of sealed tenants are. By default nowhere, and a sealed tenant answers with 20110.
+    #[must_use]
+    pub fn keys(mut self, keys: KeyFiles) -> Options {
+        self.keys = Some(keys);
+        self
+    }
+
     /// Opens the database of a URL.
     ///
     /// # Errors
     ///
     /// 20002 for a URL that is none of `file:PATH`, `memory:`, `fdb:` and `fdb:PATH`; 10003 when another process has the database open, with its name; 10005 and 20001 for a
     /// format that this build cannot use; 10001 when a file is damaged, naming it; 10006 when it is not there and may not be created; 2006 for a setting out of
-    /// bounds. On a cluster: 10040 without a client library, 1515 and 2104 without a cluster file, 1031 when it does not answer within the deadline.
+    /// bounds; 20117 and 20118 for keys that are not there. On a cluster: 10040 without a client library, 1515 and 2104 without a cluster file, 1031 when it does not answer within the deadline.
     pub async fn open(&self, url: &str) -> Result<Database> {
         let env = tenantry_env::system();
+        let keyring = self.keys.as_ref().map(KeyFiles::open).transpose()?;
         let opened = self.open_engine(url, &env)?;
         // One in memory is always new.
         let database = match self.creates || url == "memory:" {
             true => tenantry_core::Database::open(opened.engine(), env, &self.name).await?,
             false => tenantry_core::Database::open_existing(opened.engine(), env, &self.name).await?,
         };
+        if keyring.is_some() {
+            database.set_keyring(keyring).await?;
+        }
         Ok(Database { database, opened })
     }
 

@@ -75,6 +75,18 @@ pub(crate) enum TenantCommand {
         /// The tenant's name
         name: String,
     },
+    /// Seal a tenant with a key of its own: what it has, and whatever is written from now on
+    Seal(SealArguments),
+    /// Give a sealed tenant another data key, and seal everything with it
+    RotateKey(SealArguments),
+    /// Destroy a tenant's key, so that nobody reads what is sealed any more, and print a certificate
+    Shred {
+        /// The tenant's name
+        name: String,
+        /// The tenant's name once more: it cannot be undone
+        #[arg(long, value_name = "NAME")]
+        confirm: String,
+    },
     /// Delete a tenant: its name is free at once, and it can be brought back while its grace lasts
     Delete {
         /// The tenant's name
@@ -202,4 +214,16 @@ pub(crate) struct CreateArguments {
     /// The name of its plan
     #[arg(long)]
     pub(crate) plan: Option<String>,
+    /// Seal it from the begin: see the options --key-store and --root-key
+    #[arg(long, conflicts_with_all = ["from", "count"])]
+    pub(crate) sealed: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SealArguments {
+    /// The tenant's name
+    pub(crate) name: String,
+    /// Leave the work on what is there to whoever runs "tenantry jobs run"
+    #[arg(long)]
+    pub(crate) background: bool,
 }

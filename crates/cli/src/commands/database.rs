@@ -41,7 +41,8 @@ fn scrub(database: &Database, printer: Printer) -> Outcome {
 }
 
 pub(crate) async fn copy(arguments: CopyArguments, target: &Target, printer: Printer) -> Outcome {
-    let from = Target { url: arguments.from.clone(), durability: target.durability };
+    let from =
+        Target { url: arguments.from.clone(), durability: target.durability, keys: target.keys.clone() };
     let source = open_existing(&from).await?;
     let size_bytes = source.statistics().await?.size_bytes;
     let mut copier = target.options().copier(&source, &arguments.to).await?;

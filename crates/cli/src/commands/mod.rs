@@ -8,6 +8,7 @@ pub(crate) mod expire;
 pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod kv;
 pub(crate) mod quotas;
 pub(crate) mod rank;
@@ -18,7 +19,7 @@ pub(crate) mod tenant;
 
 use std::path::Path;
 
-use tenantry::{Database, Durability, Options};
+use tenantry::{Database, Durability, KeyFiles, Options};
 
 use crate::output::{Failure, Outcome};
 
@@ -27,11 +28,17 @@ use crate::output::{Failure, Outcome};
 pub(crate) struct Target {
     pub(crate) url: String,
     pub(crate) durability: Durability,
+    /// Where the keys of sealed tenants are.
+    pub(crate) keys: Option<KeyFiles>,
 }
 
 impl Target {
     fn options(&self) -> Options {
-        Options::new().durability(self.durability)
+        let options = Options::new().durability(self.durability);
+        match &self.keys {
+            Some(keys) => options.keys(keys.clone()),
+            None => options,
+        }
     }
 }
 

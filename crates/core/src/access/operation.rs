@@ -95,6 +95,8 @@ operations! {
     DescribeTenant: Catalog [DescribeTenant], "look at what the catalog says of the tenant";
     LabelTenant: Catalog [ManageTenant], "label the tenant";
     SuspendTenant: Catalog [ManageTenant], "suspend or resume the tenant";
+    SealTenant: Catalog [ManageTenant], "seal the tenant, or give it another data key";
+    ShredTenant: Catalog [ManageTenant], "destroy the tenant's key";
     DeleteTenant: Catalog [ManageTenant], "delete the tenant";
     ViewTokenEpoch: Catalog [ManageTokens], "read the epoch of the tenant's tokens";
     RevokeTokens: Catalog [ManageTokens], "revoke the tokens of the tenant";
@@ -116,5 +118,6 @@ operations! {
     ChangeState: Database [ManageDatabase], "make the database read-only or writable";
     CopyDatabase: Database [ManageDatabase], "copy the database";
     EraseDatabase: Database [ManageDatabase], "erase the database";
+    UseKeys: Database [ManageDatabase], "give the database the keys of sealed tenants";
     ManageAllJobs: Database [ManageDatabase], "look at, create, cancel and work on the jobs of all tenants";
 }

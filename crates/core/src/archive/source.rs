@@ -56,7 +56,13 @@ pub(crate) async fn read_piece(transaction: &TenantTransaction, cursor: &[u8], r
         reading.push((region, key, value));
     }
     for (region, key, value) in reading {
-        changes.push(change(region, key, value.await?));
+        let value = match (region, value.await?) {
+            (Region::Raw, Some(value)) => {
+                Some(transaction.opened_raw(&engine_key(keys, region, &key)?, value).await?)
+            }
+            (_, value) => value,
+        };
+        changes.push(change(region, key, value));
     }
     Ok(Piece { changes, chunk, version: page.version, next: page.next })
 }

@@ -1,6 +1,7 @@
 //! The change log: one entry for each transaction that changed a tenant, written in that transaction.
 
 mod reader;
+mod reseal;
 
 use bytes::Bytes;
 use prost::Message;
@@ -10,11 +11,15 @@ use crate::error::{Code, Error, Result, limit};
 use crate::key_space::{KeySpace, TenantKeys};
 use crate::limits::{CHANGES_MAX, LOG_PART_SIZE_BYTES};
 use crate::messages::{Change, LogEntry, LogOperation, TenantHeader};
+use crate::sealing::Sealer;
 
 pub(crate) use reader::{LogPosition, Logged, read_after};
+pub(crate) use reseal::Place;
 
 /// The form of a log entry.
 const FORMAT: u32 = 1;
+/// The form of a log entry that holds another one, sealed.
+const FORMAT_SEALED: u32 = 2;
 
 /// Whose log it is, and when.
 pub(crate) struct Context<'a> {
@@ -26,6 +31,8 @@ pub(crate) struct Context<'a> {
     pub(crate) actor: &'a str,
     pub(crate) wall_us: i64,
     pub(crate) read_version: i64,
+    /// What seals the entry, for a sealed tenant.
+    pub(crate) sealer: Option<&'a Sealer>,
 }
 
 /// Appends an entry, and by `beside`, the same transaction without a fence, the mark that the tenant changed. The caller commits next: the log's keys are unreadable from here on.
@@ -50,9 +57,10 @@ pub(crate) fn append(
         request_id: String::new(),
         schema_version: context.header.schema_version,
         operations: operations.collect(),
+        sealed: None,
     };
-    let bytes = entry.encode_to_vec();
     let incarnation = context.header.incarnation;
+    let bytes = stored_form(&entry, incarnation, context.sealer)?;
     for (part, bytes) in bytes.chunks(LOG_PART_SIZE_BYTES).enumerate() {
         let key = context.keys.log_entry(0, incarnation, u16::try_from(part).unwrap_or(u16::MAX))?;
         transaction.atomic(MutationType::SetVersionstampedKey, &key, bytes);
@@ -61,6 +69,15 @@ pub(crate) fn append(
     transaction.atomic(MutationType::SetVersionstampedValue, &context.keys.log_head()?, &head);
     beside.set(&context.space.changed(context.read_version, context.tenant)?, b"");
     Ok(())
+}
+
+/// The bytes of an entry as they are stored, in parts.
+fn stored_form(entry: &LogEntry, incarnation: u32, sealer: Option<&Sealer>) -> Result<Vec<u8>> {
+    let bytes = entry.encode_to_vec();
+    let Some(sealer) = sealer else { return Ok(bytes) };
+    let sealed = Some(sealer.seal_log(incarnation, &bytes)?);
+    let outside = LogEntry { format: FORMAT_SEALED, wall_us: entry.wall_us, sealed, ..LogEntry::default() };
+    Ok(outside.encode_to_vec())
 }
 
 /// The key that a versionstamped key of an entry has become: the stamp of the entry stands at the place that the last four bytes name.

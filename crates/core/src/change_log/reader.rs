@@ -3,10 +3,11 @@
 use tenantry_kv::tuple::Element;
 use tenantry_kv::{Isolation, KeyValue, RangeRequest, Transaction, Versionstamp};
 
-use super::FORMAT;
+use super::{FORMAT, FORMAT_SEALED};
 use crate::error::{Code, Error, Result};
 use crate::key_space::TenantKeys;
 use crate::messages::{LogEntry, read};
+use crate::sealing::Sealer;
 
 /// A place in a tenant's log: behind the transaction with this stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ pub(crate) struct LogPage {
     pub(crate) is_at_end: bool,
 }
 
-/// Reads the entries behind a place, about `size_bytes_max` bytes of them, at least one.
+/// Reads the entries behind a place, about `size_bytes_max` bytes of them, at least one. Those of a sealed tenant are opened with its `sealer`.
 ///
 /// The log may be spread over buckets, each in the order of the commits: where one of them has more than was read, nothing behind its last entry is handed out.
 pub(crate) async fn read_after(
@@ -48,11 +49,13 @@ pub(crate) async fn read_after(
     buckets: u32,
     after: LogPosition,
     size_bytes_max: usize,
+    sealer: Option<&Sealer>,
 ) -> Result<LogPage> {
     let mut page = LogPage { entries: Vec::new(), is_at_end: true };
     let mut horizon: Option<LogPosition> = None;
     for bucket in 0..buckets.max(1) {
-        let (entries, has_more) = read_bucket(transaction, keys, bucket, after, size_bytes_max).await?;
+        let (entries, has_more) =
+            read_bucket(transaction, keys, bucket, after, size_bytes_max, sealer).await?;
         if has_more && let Some(last) = entries.last() {
             page.is_at_end = false;
             horizon = Some(horizon.map_or(last.position, |horizon| horizon.min(last.position)));
@@ -67,15 +70,36 @@ pub(crate) async fn read_after(
 }
 
 /// An entry of which parts may still be missing.
-struct Open {
-    position: LogPosition,
+pub(super) struct Open {
+    pub(super) position: LogPosition,
     parts: u16,
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Open {
-    fn close(self) -> Result<Logged> {
-        let entry: LogEntry = read(&self.bytes, "an entry of the change log")?;
+    pub(super) fn new(position: LogPosition) -> Open {
+        Open { position, parts: 0, bytes: Vec::new() }
+    }
+
+    async fn close(self, transaction: &dyn Transaction, sealer: Option<&Sealer>) -> Result<Logged> {
+        let entry: LogEntry = read(&self.bytes, NAME)?;
+        let entry = match (entry.sealed.as_ref(), sealer) {
+            (Some(sealed), Some(sealer)) if entry.format == FORMAT_SEALED => {
+                let opened = sealer.open_log(transaction, self.position.incarnation, sealed).await?;
+                read(&opened, NAME)?
+            }
+            (Some(_), None) => {
+                return Err(Error::new(
+                    Code::SealBroken,
+                    "a sealed entry in a change log that is not sealed",
+                ));
+            }
+            (_, Some(sealer)) => {
+                sealer.check_clear(NAME)?;
+                entry
+            }
+            (None, None) => entry,
+        };
         if entry.format != FORMAT {
             let detail = format!(
                 "an entry of the change log has the format {}, this build reads {FORMAT}",
@@ -87,6 +111,9 @@ impl Open {
     }
 }
 
+/// What is read, in messages.
+const NAME: &str = "an entry of the change log";
+
 /// The entries of one bucket, and whether there are more.
 async fn read_bucket(
     transaction: &dyn Transaction,
@@ -94,6 +121,7 @@ async fn read_bucket(
     bucket: u32,
     after: LogPosition,
     size_bytes_max: usize,
+    sealer: Option<&Sealer>,
 ) -> Result<(Vec<Logged>, bool)> {
     let log = keys.log(bucket)?;
     let range = keys.log_range(bucket, after.incarnation, after.stamp)?;
@@ -114,12 +142,12 @@ async fn read_bucket(
                 _ => {}
             }
             if let Some(whole) = open.take() {
-                entries.push(whole.close()?);
+                entries.push(whole.close(transaction, sealer).await?);
                 if size_bytes >= size_bytes_max {
                     return Ok((entries, true));
                 }
             }
-            let mut first = Open { position, parts: 0, bytes: Vec::new() };
+            let mut first = Open::new(position);
             add_part(&mut first, part, row)?;
             open = Some(first);
             size_bytes += row.value.len();
@@ -127,12 +155,12 @@ async fn read_bucket(
         next = request.after(&batch);
     }
     if let Some(last) = open {
-        entries.push(last.close()?);
+        entries.push(last.close(transaction, sealer).await?);
     }
     Ok((entries, false))
 }
 
-fn add_part(open: &mut Open, part: u16, row: &KeyValue) -> Result<()> {
+pub(super) fn add_part(open: &mut Open, part: u16, row: &KeyValue) -> Result<()> {
     if part != open.parts {
         let detail = format!("an entry of the change log lacks its part {}", open.parts);
         return Err(Error::new(Code::StoredDataInvalid, detail));
@@ -143,7 +171,7 @@ fn add_part(open: &mut Open, part: u16, row: &KeyValue) -> Result<()> {
 }
 
 /// The place and the part that a key of the log names.
-fn place(elements: &[Element]) -> Result<(LogPosition, u16)> {
+pub(super) fn place(elements: &[Element]) -> Result<(LogPosition, u16)> {
     match elements {
         [Element::Int(incarnation), Element::Versionstamp { stamp: Some(stamp), user_version }] => {
             let incarnation = u32::try_from(*incarnation).unwrap_or(u32::MAX);
@@ -189,7 +217,7 @@ mod tests {
 
     fn page(tenant: &Tenant, buckets: u32, after: LogPosition, size_bytes_max: usize) -> Result<LogPage> {
         let transaction = tenant.database.engine().begin().unwrap();
-        block_on(read_after(&*transaction, &tenant.keys, buckets, after, size_bytes_max))
+        block_on(read_after(&*transaction, &tenant.keys, buckets, after, size_bytes_max, None))
     }
 
     #[test]

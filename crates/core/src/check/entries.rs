@@ -6,7 +6,7 @@ use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{EngineError, Isolation, RangeRequest};
 
 use super::report::FaultKind;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::expiry::expiring_key;
 use crate::index_form;
 use crate::key_form;
@@ -24,6 +24,14 @@ pub(super) const SIZE_BYTES_MAX: usize = 1_000_000;
 const LOADED_TOGETHER_MAX: usize = 32;
 
 impl TenantTransaction {
+    /// The value of an entry as it was before it was sealed; one that does not open as it is, which equals none that a record contributes.
+    pub(super) async fn readable_entry(&self, index: &Index, key: &Bytes, value: Bytes) -> Result<Bytes> {
+        match self.opened_entry(index, key, value.clone()).await {
+            Err(error) if error.code() == Code::SealBroken => Ok(value),
+            opened => opened,
+        }
+    }
+
     /// Looks at the records of some entries. Returns whether these were the last.
     pub(super) async fn check_entries(
         &self,
@@ -47,7 +55,8 @@ impl TenantTransaction {
                 return Ok(false);
             }
             let reads = rows.iter().map(|row| async {
-                let keys = self.record_of(record_type, index, &row.key, &row.value)?;
+                let value = self.readable_entry(index, &row.key, row.value.clone()).await?;
+                let keys = self.record_of(record_type, index, &row.key, &value)?;
                 let looked = match &keys {
                     Some(keys) => self.look(record_type, keys).await?,
                     None => Looked::Gone,
@@ -156,7 +165,8 @@ pub(super) enum Looked {
 
 /// Whether an error says that a record cannot be read, rather than that nothing can.
 pub(super) fn is_damage(error: &Error) -> bool {
-    error.engine_error().is_none()
+    // Without the key nobody knows.
+    error.engine_error().is_none() && error.code() != Code::TenantSealed
 }
 
 /// A record as it lies in the store, as an index looks at it.

@@ -120,7 +120,11 @@ impl TenantTransaction {
         let reads: Vec<_> = claims.entries.iter().map(|due| get(&due.key)).collect();
         let looks: Vec<_> = claims.targets.iter().map(|target| get(&target.key)).collect();
         for (due, read) in claims.entries.iter().zip(reads) {
-            if read.await?.as_ref() != Some(&due.value) {
+            let found = match read.await? {
+                Some(value) => Some(self.readable_entry(due.index, &due.key, value).await?),
+                None => None,
+            };
+            if found.as_ref() != Some(&due.value) {
                 self.note_unequal_entry(record_type, due, repairs, cursor).await?;
             }
         }
@@ -143,7 +147,11 @@ impl TenantTransaction {
     ) -> Result<()> {
         // Once more: another record may have got the entry by a repair of this step. With a conflict only if something is written for it.
         let isolation = if repairs { Isolation::Serializable } else { Isolation::Snapshot };
-        let kind = match self.fenced_transaction().get(&due.key, isolation).await? {
+        let found = match self.fenced_transaction().get(&due.key, isolation).await? {
+            Some(value) => Some(self.readable_entry(due.index, &due.key, value).await?),
+            None => None,
+        };
+        let kind = match found {
             None => FaultKind::Missing,
             Some(value)
                 if due.is_exclusive && self.is_held(record_type, due.index, &due.key, &value).await? =>
@@ -159,7 +167,8 @@ impl TenantTransaction {
         if repairs && kind != FaultKind::Duplicate {
             // Whoever changes the record before the commit knows better what it contributes.
             self.load(record_type, &due.keys, Isolation::Serializable).await?;
-            self.mend_index(&due.key, Some(&due.value))?;
+            let stored = self.sealed_entry(due.index, &due.key, due.value.clone())?;
+            self.mend_index(&due.key, Some(&stored))?;
             cursor.repaired += 1;
         }
         Ok(())

@@ -155,6 +155,7 @@ impl Inner {
             actor: "",
             wall_us: self.env.clock.wall_us(),
             read_version: transaction.read_version().await?,
+            sealer: None,
         };
         change_log::append(transaction, transaction, &context, changes)
     }

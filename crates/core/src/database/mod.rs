@@ -26,6 +26,7 @@ use crate::ids::Ids;
 use crate::key_space::{CATALOG_TENANT, KeySpace, TenantKeys};
 use crate::messages::{DatabaseHeader, Secret, StateKind, StoredState, TenantHeader, read};
 use crate::names::check_name;
+use crate::sealing::{DataKeys, Keyring};
 
 pub use catalog::{Applied, Schema};
 use quotas::Quotas;
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     secrets: Vec<Secret>,
     schemas: Mutex<BTreeMap<(Uuid, u32), Arc<Schema>>>,
     pub(crate) ids: Ids,
+    /// The keys of sealed tenants.
+    pub(crate) data_keys: Arc<DataKeys>,
     headers: Mutex<BTreeMap<u64, (Bytes, Arc<TenantHeader>)>>,
     /// How often each index of a schema was used since the database was opened.
     index_uses: Mutex<BTreeMap<(Uuid, u32), u64>>,
@@ -142,6 +145,7 @@ impl Database {
         let runner = Runner::new(engine.clone(), env.clone(), keys.runner_slots()?);
         let quotas = Quotas::new(&env);
         let inner = Inner {
+            data_keys: Arc::new(DataKeys::new(env.clone())),
             engine,
             env,
             runner,
@@ -189,6 +193,22 @@ impl Database {
     /// The database's identity.
     pub fn uuid(&self) -> Uuid {
         self.inner.uuid
+    }
+
+    /// Gives this handle and all its clones the keys of sealed tenants, or takes them away: what was unwrapped with those from before is wiped.
+    ///
+    /// # Errors
+    ///
+    /// None without a grant; the grant's.
+    pub async fn set_keyring(&self, keyring: Option<Keyring>) -> Result<()> {
+        self.authorize(Operation::UseKeys).await?;
+        self.inner.data_keys.set_keyring(keyring);
+        Ok(())
+    }
+
+    /// The keyring that it was given. Nobody else gets it: it opens the keys of all tenants.
+    pub(crate) fn keyring(&self) -> Result<Keyring> {
+        self.inner.data_keys.keyring()
     }
 
     /// The engine underneath.

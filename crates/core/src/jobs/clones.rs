@@ -20,12 +20,17 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// 20010; 20012 for a name that cannot be one, 20011 when it exists; 20015 for a source that is being filled itself; as [`create_job`](Database::create_job).
+    /// 20010; 20110 to 20117 for the keys of a sealed source; 20012 for a name that cannot be one, 20011 when it exists; 20015 for a source that is being filled itself; as [`create_job`](Database::create_job).
     pub async fn clone_tenant(&self, source: &str, name: &str) -> Result<JobId> {
         self.authorize(Operation::CloneTenant).await?;
         check_name("tenant", name)?;
         let inner = &self.inner;
         let (uuid, job) = (new_uuid(&inner.env), create::new_id(inner));
+        // What is sealed stays so: the clone of a sealed tenant has a key of its own.
+        let seal = &match self.tenant(source).await?.stored_sealing().await? {
+            Some(_) => Some(self.new_seal(uuid, true).await?),
+            None => None,
+        };
         inner
             .runner
             .run(|transaction| async move {
@@ -51,6 +56,16 @@ impl Database {
                     state: TenantState::Filling,
                 };
                 let target = self.add_tenant(&*transaction, &new).await?;
+                match (&header.sealing, seal) {
+                    (None, _) => {}
+                    (Some(_), Some(seal)) => {
+                        seal.write(&*transaction, &inner.keys.tenant_keys(target.id)?, new.header())?;
+                    }
+                    (Some(_), None) => {
+                        let detail = "the tenant to clone has been sealed since: clone it again";
+                        return Err(Error::new(Code::SealRefused, detail));
+                    }
+                }
                 let parameters = json!({ "source": info.id, "target": target.id });
                 let definition = create::define(inner, &CloneTenant, None, &parameters)?;
                 create::enqueue(inner, &*transaction, job, &definition).await

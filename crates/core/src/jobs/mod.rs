@@ -46,7 +46,7 @@ pub use inspect::{JobFilter, JobPage};
 pub use job::{Job, JobFailure, JobId, JobState};
 pub use kind::{JobKind, JobKinds, JobStep, StepFuture, StepOutcome};
 pub use kinds::{
-    CascadeDelete, Check, CloneTenant, Count, DeleteWhere, Expire, ForgetResults, Purge, Reconcile, Rewrite,
-    Verify,
+    CascadeDelete, Check, CloneTenant, Count, DeleteWhere, Expire, ForgetResults, Purge, Reconcile, Reseal,
+    Rewrite, Verify,
 };
 pub use worker::{Worked, Worker};

@@ -27,7 +27,7 @@ const TRANSACTIONS: usize = 8;
 pub struct RefusedTenant {
     /// Its place in the batch.
     pub index: usize,
-    /// Why: 20011, 20012, 20016, 20060.
+    /// Why: 20011, 20012, 20016, 20060, 20114.
     pub error: Error,
 }
 
@@ -72,6 +72,12 @@ impl Database {
         let mut names = BTreeSet::new();
         for (index, (name, options)) in tenants.iter().enumerate() {
             let refusal = check_name("tenant", name).and_then(|()| options.check());
+            let refusal = refusal.and_then(|()| match options.is_sealed {
+                false => Ok(()),
+                true => {
+                    Err(Error::new(Code::SealRefused, "a sealed tenant is created by itself, with its key"))
+                }
+            });
             let refusal = refusal.and_then(|()| match names.insert(name) {
                 true => Ok(()),
                 false => {

@@ -31,6 +31,8 @@ pub struct TenantOptions {
     pub labels: BTreeMap<String, String>,
     /// The name of its plan.
     pub plan: Option<String>,
+    /// Whether it is sealed from the begin, with a key of its own in the key store.
+    pub is_sealed: bool,
 }
 
 impl TenantOptions {
@@ -50,6 +52,13 @@ impl TenantOptions {
     #[must_use]
     pub fn plan(mut self, name: impl Into<String>) -> TenantOptions {
         self.plan = Some(name.into());
+        self
+    }
+
+    /// The same, sealed or not.
+    #[must_use]
+    pub fn sealed(mut self, is_sealed: bool) -> TenantOptions {
+        self.is_sealed = is_sealed;
         self
     }
 
@@ -73,7 +82,8 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// 20016 for labels or a plan that cannot be a tenant's; as [`create_tenant`](Database::create_tenant).
+    /// 20016 for labels or a plan that cannot be a tenant's; 20110 for a sealed one where the database was given no keyring, and the key store's; as
+    /// [`create_tenant`](Database::create_tenant).
     pub async fn create_tenant_with(
         &self,
         name: &str,
@@ -86,6 +96,11 @@ impl Database {
         let inner = &self.inner;
         let uuid = new_uuid(&inner.env);
         let created_us = inner.env.clock.wall_us();
+        // The key is durable before there is a tenant that needs it.
+        let seal = &match options.is_sealed {
+            true => Some(self.new_seal(uuid, true).await?),
+            false => None,
+        };
         let info = inner
             .runner
             .run(|transaction| async move {
@@ -98,7 +113,11 @@ impl Database {
                     created_us,
                     state: TenantState::Active,
                 };
-                self.add_tenant(&*transaction, &new).await
+                let info = self.add_tenant(&*transaction, &new).await?;
+                if let Some(seal) = seal {
+                    seal.write(&*transaction, &inner.keys.tenant_keys(info.id)?, new.header())?;
+                }
+                Ok::<_, Error>(info)
             })
             .await?;
         Tenant::new(self.clone(), info)
@@ -157,7 +176,7 @@ impl NewTenant<'_> {
         }
     }
 
-    pub(super) fn header(&self) -> TenantHeader {
+    pub(crate) fn header(&self) -> TenantHeader {
         TenantHeader {
             format: FORMAT_VERSION,
             uuid: self.uuid.to_vec(),

@@ -139,14 +139,14 @@ impl<'a> Scan<'a> {
         for row in batch.rows {
             reads.keys += 1;
             reads.size_bytes += row.key.len() + row.value.len();
-            entries.extend(self.entry(row)?);
+            entries.extend(self.entry(row).await?);
         }
         reads.entries += entries.len();
         Ok(entries)
     }
 
     /// The entry of a row; none for the further parts of a record.
-    fn entry(&self, row: KeyValue) -> Result<Option<Entry>> {
+    async fn entry(&self, row: KeyValue) -> Result<Option<Entry>> {
         let relative = clamp::relative(&self.prefix, &row.key);
         let Some(index) = self.plan.index else {
             return Ok(self.record_of_row(row));
@@ -160,7 +160,7 @@ impl<'a> Scan<'a> {
         let mut in_value = match index.kind {
             // The positions of the word.
             IndexKind::Text { .. } => Vec::new(),
-            _ => tuple::unpack(&row.value)?,
+            _ => tuple::unpack(&self.transaction.opened_entry(index, &row.key, row.value).await?)?,
         };
         let carried = if index.covering.is_empty() { None } else { in_value.pop() };
         let key = index_form::primary_key(self.record_type, index, &elements, &in_value)?;

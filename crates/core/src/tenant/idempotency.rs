@@ -24,6 +24,9 @@ use crate::limits::{
 };
 use crate::messages::{IdempotencyRecord, read};
 
+/// What is kept, in messages.
+pub(super) const RESULT_NAME: &str = "the result of an idempotency key";
+
 /// The result of a transaction that takes effect once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -201,7 +204,12 @@ impl TenantTransaction {
     async fn idempotency_record(&self, key: &[u8]) -> Result<(Option<IdempotencyRecord>, bool)> {
         let record = self.get_key(&self.tenant.keys.idempotency_record(key)?, Isolation::Serializable);
         let expired = self.expired_idempotency_keys(self.wall_us(), 1)?;
-        let record = record.await?.map(|bytes| read(&bytes, "an idempotency record")).transpose()?;
+        let mut record: Option<IdempotencyRecord> =
+            record.await?.map(|bytes| read(&bytes, "an idempotency record")).transpose()?;
+        if let Some(record) = &mut record {
+            let at = self.tenant.keys.idempotency_record(key)?;
+            record.result = self.opened_value(&at, std::mem::take(&mut record.result), RESULT_NAME).await?;
+        }
         Ok((record, !expired.await?.rows.is_empty()))
     }
 
@@ -225,7 +233,9 @@ impl TenantTransaction {
         let keys = &self.tenant.keys;
         let (record_key, expiry_key) =
             (keys.idempotency_record(key)?, keys.idempotency_expiry(new.expires_us, key)?);
-        let value = new.encode_to_vec();
+        let stored =
+            IdempotencyRecord { result: self.sealed_value(&record_key, new.result.clone())?, ..new.clone() };
+        let value = stored.encode_to_vec();
         let size_bytes = read_size_bytes(record_key.len())
             + write_size_bytes(record_key.len(), value.len())
             + 3 * write_size_bytes(expiry_key.len(), expiry_key.len());

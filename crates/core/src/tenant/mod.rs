@@ -13,8 +13,11 @@ mod raw;
 mod reader;
 mod records;
 mod references;
+mod reseal;
 mod restore;
 mod run;
+mod seal;
+mod seals;
 mod sequence_blocks;
 mod transaction;
 
@@ -47,6 +50,7 @@ pub use reader::TenantReader;
 pub use records::Condition;
 pub(crate) use records::Stored;
 pub use run::{Priority, RunOptions};
+pub use seal::SealingStatus;
 pub use sequence_blocks::SequenceBlocks;
 pub use transaction::TenantTransaction;
 

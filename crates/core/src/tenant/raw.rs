@@ -8,8 +8,9 @@ use crate::access::Operation;
 use crate::database::mutation_code;
 use crate::error::{Code, Error, Result, limit};
 use crate::key_space::{behind, clamp};
-use crate::limits::RAW_VALUE_SIZE_BYTES_MAX;
+use crate::limits::{RAW_SEALED_VALUE_SIZE_BYTES_MAX, RAW_VALUE_SIZE_BYTES_MAX};
 use crate::messages::{Change, RawChange, Space};
+use crate::sealing::VALUE_SEAL_SIZE_BYTES_MAX;
 
 /// The stamp of a transaction, and two bytes that count.
 const STAMP_AND_ORDINAL_SIZE_BYTES: usize = 12;
@@ -87,7 +88,11 @@ impl TenantTransaction {
     /// 20060 for a key that is too long; the engine's own.
     pub async fn raw_get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.authorize(Operation::RawGet)?;
-        Ok(self.read_key(&self.tenant.keys.raw_key(key)?, self.isolation()).await?)
+        let at = self.tenant.keys.raw_key(key)?;
+        match self.read_key(&at, self.isolation()).await? {
+            Some(value) => self.opened_raw(&at, value).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Sets a key of the tenant's own space.
@@ -98,9 +103,10 @@ impl TenantTransaction {
     pub fn raw_set(&self, key: &[u8], value: &[u8]) -> Result<()> {
         self.authorize(Operation::RawSet)?;
         let at = self.tenant.keys.raw_key(key)?;
-        check_value(value)?;
-        self.change(Change::Set(change(key, value, Space::Raw)), write_size_bytes(at.len(), value.len()))?;
-        self.transaction.set(&at, value);
+        self.check_value(value)?;
+        let stored = self.sealed_value(&at, Bytes::copy_from_slice(value))?;
+        self.change(Change::Set(change(key, value, Space::Raw)), write_size_bytes(at.len(), stored.len()))?;
+        self.transaction.set(&at, &stored);
         Ok(())
     }
 
@@ -139,14 +145,19 @@ impl TenantTransaction {
     ///
     /// # Errors
     ///
-    /// 20042 for the operations with a versionstamp; as [`raw_set`](TenantTransaction::raw_set).
+    /// 20042 for the operations with a versionstamp; 20116 in a sealed tenant, whose values the engine cannot compute with; as [`raw_set`](TenantTransaction::raw_set).
     pub fn raw_atomic(&self, mutation: MutationType, key: &[u8], operand: &[u8]) -> Result<()> {
         self.authorize(Operation::RawAtomic)?;
         if matches!(mutation, MutationType::SetVersionstampedKey | MutationType::SetVersionstampedValue) {
             return Err(Error::new(Code::QueryInvalid, "versionstamps are set by the change log alone"));
         }
+        if self.sealer.is_some() {
+            let detail =
+                "count with a counter, which stays in clear, or read the value and set it in one transaction";
+            return Err(Error::new(Code::SealedValueAtomic, detail));
+        }
         let at = self.tenant.keys.raw_key(key)?;
-        check_value(operand)?;
+        self.check_value(operand)?;
         let mut change = change(key, operand, Space::Raw);
         change.mutation = mutation_code(mutation);
         self.change(Change::Atomic(change), write_size_bytes(at.len(), operand.len()))?;
@@ -166,7 +177,7 @@ impl TenantTransaction {
         self.authorize(Operation::RawSetVersionstamped)?;
         let rest_size_bytes = STAMP_AND_ORDINAL_SIZE_BYTES.saturating_add(suffix.len());
         let (begin, range) = self.tenant.keys.raw_stamped(prefix, rest_size_bytes)?;
-        check_value(value)?;
+        self.check_value(value)?;
         // The ordinal is that of the change: the next one, and this transaction's alone.
         let with_offset = |before: &[u8], ordinal: u16| {
             let mut key = before.to_vec();
@@ -176,15 +187,22 @@ impl TenantTransaction {
             key.extend_from_slice(&(before.len() as u32).to_le_bytes());
             key
         };
-        let size_bytes =
-            write_size_bytes(begin.len() + STAMP_AND_ORDINAL_SIZE_BYTES + suffix.len() + 4, value.len());
+        let stored_size_bytes = value.len() + self.sealer.as_ref().map_or(0, |_| VALUE_SEAL_SIZE_BYTES_MAX);
+        let size_bytes = write_size_bytes(
+            begin.len() + STAMP_AND_ORDINAL_SIZE_BYTES + suffix.len() + 4,
+            stored_size_bytes,
+        );
         let ordinal = self.change_with(size_bytes, |ordinal| {
             let mut logged = change(&with_offset(prefix, ordinal), value, Space::Raw);
             logged.mutation = mutation_code(MutationType::SetVersionstampedKey);
             Change::Atomic(logged)
         })?;
-        let key = with_offset(&begin, ordinal).into();
-        let value = Bytes::copy_from_slice(value);
+        let key: Bytes = with_offset(&begin, ordinal).into();
+        let value = match &self.sealer {
+            // Behind the key stands the place of the stamp.
+            Some(sealer) => sealer.seal_stamped_value(&key[..key.len() - 4], begin.len(), value)?,
+            None => Bytes::copy_from_slice(value),
+        };
         self.lock().stamped_keys.push(StampedKey { range, key, value });
         Ok(ordinal)
     }
@@ -219,8 +237,10 @@ impl TenantTransaction {
         let mut next = Some(RangeRequest::new(begin, end).limit(range.rows_max).reverse(range.reverse));
         while let Some(request) = next {
             let batch = self.engine_range(&request).await?;
-            let rows = batch.rows.iter().map(|row| (clamp::relative(&prefix, &row.key), row.value.clone()));
-            page.rows.extend(rows);
+            for row in &batch.rows {
+                let value = self.opened_raw(&row.key, row.value.clone()).await?;
+                page.rows.push((clamp::relative(&prefix, &row.key), value));
+            }
             next = request.after(&batch);
         }
         if page.rows.len() == range.rows_max
@@ -245,16 +265,20 @@ impl TenantTransaction {
         self.authorize(Operation::RawWatch)?;
         self.watch_key(&self.tenant.keys.raw_watch_key(key)?)
     }
+
+    fn check_value(&self, value: &[u8]) -> Result<()> {
+        let (what, most) = match self.sealer {
+            None => ("the bytes of a value", RAW_VALUE_SIZE_BYTES_MAX),
+            Some(_) => ("the bytes of a value of a sealed tenant", RAW_SEALED_VALUE_SIZE_BYTES_MAX),
+        };
+        match value.len() <= most {
+            true => Ok(()),
+            false => Err(limit(what, value.len(), most)),
+        }
+    }
 }
 
 pub(super) fn change(key: &[u8], value: &[u8], space: Space) -> RawChange {
     let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     RawChange { key, value, mutation: 0, space: space as i32 }
-}
-
-fn check_value(value: &[u8]) -> Result<()> {
-    match value.len() <= RAW_VALUE_SIZE_BYTES_MAX {
-        true => Ok(()),
-        false => Err(limit("the bytes of a value", value.len(), RAW_VALUE_SIZE_BYTES_MAX)),
-    }
 }

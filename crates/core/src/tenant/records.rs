@@ -25,7 +25,7 @@ use crate::wire;
 const PART_NUMBER_SIZE_BYTES_MAX: usize = 3;
 
 /// The part of a payload that part 0 holds, and the rest.
-fn split(payload: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn split(payload: &[u8]) -> (&[u8], &[u8]) {
     payload.split_at(payload.len().min(RECORD_PART_SIZE_BYTES))
 }
 
@@ -218,7 +218,8 @@ impl TenantTransaction {
         payload: Option<Vec<u8>>,
         looks: Vec<Look<'_>>,
     ) -> Result<Prepared> {
-        check_payload(payload.as_ref().map_or(0, Vec::len))?;
+        let payload_size_bytes = payload.as_ref().map_or(0, Vec::len);
+        check_payload(payload_size_bytes)?;
         let sizes = (old.map(|old| old.size_bytes), payload.as_ref().map(Vec::len));
         let payload = payload.map(|payload| {
             let (format, packed) = frame::pack(payload);
@@ -247,6 +248,14 @@ impl TenantTransaction {
                 Some((format, _)) => format as u32,
             },
             before_size_bytes: sizes.0.map(|size_bytes| size_bytes as u64),
+        };
+        // The log's entry is sealed as a whole.
+        let payload = match payload {
+            Some((format, packed)) => {
+                let incarnation = self.header.incarnation;
+                Some(self.sealed_record(&keys.prefix, format, incarnation, payload_size_bytes, &packed)?)
+            }
+            None => None,
         };
         let (first, rest) = split(payload.as_ref().map_or(&[][..], |(_, packed)| packed));
         let old_parts = old.map_or(0, |old| old.further_parts);
@@ -474,7 +483,10 @@ impl TenantTransaction {
             whole = joined;
             &whole[..]
         };
-        let payload = frame.format.payload(packed)?;
+        let incarnation = frame.version.incarnation;
+        let packed = Cow::Borrowed(packed);
+        let packed = self.opened_record(&keys.prefix, frame.format, incarnation, packed).await?;
+        let payload = frame.format.opened().payload(&packed)?;
         let (values, unknown) = wire::decode(&payload, &record_type.fields)?;
         let version = Some(frame.version).filter(|version| version.stamp.version() != 0);
         let record = Record { values, unknown, version, nulls: Vec::new(), is_read: true };

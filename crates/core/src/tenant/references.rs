@@ -351,8 +351,9 @@ impl TenantTransaction {
             for row in &batch.rows {
                 let mut elements = tuple::unpack(&row.key.slice(prefix.len()..))?;
                 if let Some(index) = index {
+                    let value = self.opened_entry(index, &row.key, row.value.clone()).await?;
                     elements =
-                        index_form::primary_key(child_type, index, &elements, &tuple::unpack(&row.value)?)?;
+                        index_form::primary_key(child_type, index, &elements, &tuple::unpack(&value)?)?;
                 } else if elements.pop() != Some(Element::Int(0)) {
                     continue;
                 }

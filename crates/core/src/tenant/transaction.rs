@@ -23,6 +23,7 @@ use crate::messages::{Change, TenantHeader};
 use crate::meters::Written;
 use crate::record::frame;
 use crate::schema::RecordType;
+use crate::sealing::Sealer;
 use crate::tenant_state::{check_begin, check_commit};
 
 /// A transaction on one tenant: it cannot name, read, watch or conflict with a key outside it. Cheap to clone; clones are the same transaction.
@@ -35,6 +36,8 @@ pub struct TenantTransaction {
     beside: TransactionRef,
     pub(super) header: Arc<TenantHeader>,
     schema: Arc<Schema>,
+    /// What seals and opens, for a sealed tenant.
+    pub(super) sealer: Option<Arc<Sealer>>,
     state: Arc<Mutex<State>>,
     under_way: Arc<Mutex<UnderWay>>,
     usage: Arc<Usage>,
@@ -157,6 +160,7 @@ impl TenantTransaction {
         let under_way = Arc::new(Mutex::new(UnderWay { header: check, database_state }));
         let schema_uuid = uuid_of(&header.schema_uuid, "the tenant's header")?;
         let schema = inner.schema(&*transaction, schema_uuid, header.schema_version).await?;
+        let sealer = Sealer::begin(&inner.data_keys, &*transaction, &tenant.keys, &header).await;
         let limits = inner.effective_limits(&*transaction, &tenant.account, &header).await?;
         let size_bytes_max = limits.as_ref().and_then(|limits| limits.transaction_bytes);
         let state = State {
@@ -172,6 +176,7 @@ impl TenantTransaction {
             beside: transaction,
             header,
             schema,
+            sealer,
             state,
             under_way,
             usage,
@@ -435,6 +440,7 @@ impl TenantTransaction {
             actor: self.tenant.database.access.actor(),
             wall_us: inner.env.clock.wall_us(),
             read_version,
+            sealer: self.sealer.as_deref(),
         };
         change_log::append(&*self.transaction, &*self.beside, &context, changes)
     }

@@ -80,6 +80,11 @@ async fn keys(transaction: &TenantTransaction, cursor: &mut VerifyCursor, size: 
             size_bytes += row.key.len() + row.value.len();
             if let Err(fault) = known.look(&key, &row.value, cursor) {
                 note(cursor, &key, &fault);
+            } else if key.starts_with(&[0x15, 7]) {
+                match transaction.opened_raw(&row.key, row.value.clone()).await {
+                    Err(error) if error.kind() == Kind::Corrupt => note(cursor, &key, error.detail()),
+                    opened => drop(opened?),
+                }
             }
             cursor.after = key;
         }
@@ -215,7 +220,15 @@ async fn log(transaction: &TenantTransaction, cursor: &mut VerifyCursor) -> Resu
     let after = LogPosition { incarnation: cursor.incarnation, stamp: Versionstamp::from_bytes(stamp) };
     let engine = &**transaction.engine_transaction();
     let buckets = transaction.header().log_buckets;
-    let page = read_after(engine, &transaction.tenant().keys, buckets, after, SIZE_BYTES_MAX / 2).await;
+    let page = read_after(
+        engine,
+        &transaction.tenant().keys,
+        buckets,
+        after,
+        SIZE_BYTES_MAX / 2,
+        transaction.sealer(),
+    )
+    .await;
     let is_at_end = match page {
         Ok(page) => {
             cursor.log_entries += page.entries.len() as u64;

@@ -21,7 +21,7 @@ const REFUSED_SHOWN_MAX: usize = 100;
 type New = (String, TenantOptions);
 
 pub(super) async fn create(database: &Database, arguments: CreateArguments, printer: Printer) -> Outcome {
-    let mut options = TenantOptions::new();
+    let mut options = TenantOptions::new().sealed(arguments.sealed);
     options.labels = labels_of(&arguments.labels)?;
     options.plan.clone_from(&arguments.plan);
     let schema = &arguments.schema;

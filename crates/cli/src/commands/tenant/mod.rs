@@ -4,6 +4,7 @@ mod archive;
 mod create;
 mod delete;
 mod labels;
+mod seal;
 mod verify;
 
 use serde_json::{Value as Json, json};
@@ -63,6 +64,9 @@ pub(crate) async fn run(command: TenantCommand, target: &Target, printer: Printe
             let info = database.resume_tenant(&name).await?;
             printer.document(&document(&info), || format!("tenant {name} is {}", info.state.name()))?;
         }
+        TenantCommand::Seal(arguments) => return seal::seal(&database, arguments, printer).await,
+        TenantCommand::RotateKey(arguments) => return seal::rotate_key(&database, arguments, printer).await,
+        TenantCommand::Shred { name, confirm } => seal::shred(&database, &name, &confirm, printer).await?,
         TenantCommand::Delete { name, grace } => {
             return delete::delete(&database, &name, grace, printer).await;
         }
@@ -145,6 +149,8 @@ async fn show(database: &Database, name: &str, printer: Printer) -> Outcome<()> 
     let info = tenant.info();
     let mut shown = document(info);
     shown["schema_version"] = json!(schema.version);
+    let sealing = tenant.sealing().await?;
+    shown["sealing"] = json!(sealing.as_ref().map(seal::document));
     printer.document(&shown, || {
         let mut state = info.state.name().to_owned();
         if info.since_us != 0 {
@@ -160,6 +166,7 @@ async fn show(database: &Database, name: &str, printer: Printer) -> Outcome<()> 
             ("reason", info.reason.clone()),
             ("plan", info.plan.clone().unwrap_or_default()),
             ("labels", labels::shown(&info.labels)),
+            ("sealed", sealing.as_ref().map(seal::shown).unwrap_or_default()),
         ];
         let rows = rows.into_iter().filter(|(_, value)| !value.is_empty());
         let rows: Vec<Vec<String>> = rows.map(|(name, value)| vec![name.to_owned(), value]).collect();

@@ -1,7 +1,8 @@
 //! One attempt for each operation there is.
 
 use super::*;
-use crate::jobs::{JobFilter, JobKinds, Worker};
+use crate::jobs::{JobFilter, JobKinds, Reseal, Worker};
+use crate::sealing::{Keyring, MemoryKeyStore, RootKey, SecretKey};
 use crate::{
     Aggregation, Condition, Copier, Destination, Export, ImportMapping, ImportRow, Importer, Measure,
     PoolSettings, Query, RawRange, Result, RowContents, Suspension, TenantLimits,
@@ -30,6 +31,19 @@ pub(super) async fn attempt(
             handle.suspend_tenant("acme", Suspension::Blocked, "a test").await?;
             handle.resume_tenant("acme").await.map(text)
         }
+        Operation::SealTenant => {
+            give_keys(world).await;
+            handle.tenant("acme").await?.seal().await.map(text)
+        }
+        Operation::ShredTenant => {
+            give_keys(world).await;
+            let acme = world.database.tenant("acme").await?;
+            acme.seal().await?;
+            world.database.create_job(&Reseal, Some(&acme), &json!({})).await?;
+            Worker::new(&world.database, JobKinds::standard()).run_until_idle().await?;
+            handle.tenant("acme").await?.shred().await.map(text)
+        }
+        Operation::UseKeys => handle.set_keyring(None).await.map(text),
         Operation::RenameTenant => handle.rename_tenant("acme", "other").await.map(text),
         Operation::SetPlan => handle.set_tenant_plan("acme", Some("gold")).await.map(text),
         Operation::SetLimits => {
@@ -216,6 +230,9 @@ async fn in_tenant(tenant: &Tenant, operation: Operation, id: i64) -> Result<Str
         | Operation::DescribeTenant
         | Operation::LabelTenant
         | Operation::SuspendTenant
+        | Operation::SealTenant
+        | Operation::ShredTenant
+        | Operation::UseKeys
         | Operation::RenameTenant
         | Operation::SetPlan
         | Operation::SetLimits
@@ -240,4 +257,12 @@ async fn in_tenant(tenant: &Tenant, operation: Operation, id: i64) -> Result<Str
         | Operation::Import
         | Operation::ImportReplacing => unreachable!("an operation of the database"),
     }
+}
+
+/// A key store in memory, for operations that need keys.
+async fn give_keys(world: &World) {
+    let entropy = world.database.inner.env.entropy.clone();
+    let root = RootKey::new(SecretKey::random(&*entropy), entropy);
+    let keyring = Keyring::new(Arc::new(root), Arc::new(MemoryKeyStore::new()));
+    world.database.set_keyring(Some(keyring)).await.unwrap();
 }

@@ -166,8 +166,15 @@ fn the_change_log_tells_who_acted() {
         let begin = crate::change_log::LogPosition::at_version(0, 0);
         let keys = &transaction.tenant().keys;
         let buckets = transaction.header().log_buckets;
-        crate::change_log::read_after(&**transaction.engine_transaction(), keys, buckets, begin, 1_000_000)
-            .await
+        crate::change_log::read_after(
+            &**transaction.engine_transaction(),
+            keys,
+            buckets,
+            begin,
+            1_000_000,
+            None,
+        )
+        .await
     });
     let actors: Vec<String> =
         block_on(read).unwrap().entries.into_iter().map(|logged| logged.entry.actor).collect();

@@ -9,6 +9,7 @@ mod expire;
 mod forget_results;
 mod purge;
 mod reconcile;
+mod reseal;
 mod rewrite;
 mod verify;
 
@@ -28,6 +29,7 @@ pub use expire::Expire;
 pub use forget_results::ForgetResults;
 pub use purge::Purge;
 pub use reconcile::Reconcile;
+pub use reseal::Reseal;
 pub use rewrite::Rewrite;
 pub use verify::Verify;
 
@@ -43,6 +45,7 @@ pub(super) fn all() -> Vec<Arc<dyn JobKind>> {
         Arc::new(ForgetResults),
         Arc::new(Purge),
         Arc::new(Reconcile),
+        Arc::new(Reseal),
         Arc::new(Rewrite),
         Arc::new(Verify),
     ]

@@ -48,10 +48,14 @@ impl JobKind for Rewrite {
             let (mut rewritten, after) = read_cursor(step.cursor());
             let after = (!step.cursor().is_empty()).then_some(after);
             let chunk = read_chunk(transaction, record_type.id, after, step.size(), SIZE_BYTES_MAX).await?;
+            let generation = transaction.sealer().map(|sealer| sealer.generation()).transpose()?;
             for stored in &chunk.records {
                 let (values, unknown) = wire::decode(&stored.payload, &record_type.fields)?;
                 let payload = wire::encode(&values, &record_type.fields, &unknown)?;
-                if payload != stored.payload || frame::pack(payload).0 != stored.format {
+                if payload != stored.payload
+                    || frame::pack(payload).0 != stored.format.opened()
+                    || stored.generation != generation
+                {
                     let record = Record { values, unknown, is_read: true, ..Record::default() };
                     transaction.put(name, &record).await?;
                     rewritten += 1;

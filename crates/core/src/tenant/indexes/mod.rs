@@ -124,7 +124,15 @@ impl TenantTransaction {
                 changes.ranks.push(change);
             }
             let (writes, stamped) = new.replacing(old);
-            changes.writes.extend(writes);
+            for write in writes {
+                changes.writes.push(match write {
+                    Write::Set(key, value) => {
+                        let value = self.sealed_entry(index, &key, value)?;
+                        Write::Set(key, value)
+                    }
+                    write => write,
+                });
+            }
             changes.stamped.extend(stamped);
         }
         let isolation = match is_active(Fault::UniqueCheckOnSnapshot) {
@@ -210,7 +218,7 @@ impl TenantTransaction {
         Ok(entries)
     }
 
-    /// Sets or clears a key of an index, to mend it. No record changes, so that the change log says nothing of it.
+    /// Sets or clears a key of an index, to mend it; the value as it is stored. No record changes, so that the change log says nothing of it.
     pub(crate) fn mend_index(&self, key: &Bytes, value: Option<&[u8]>) -> Result<()> {
         self.count_bookkeeping(entry_size_bytes(key, value.map_or(0, <[u8]>::len)))?;
         match value {

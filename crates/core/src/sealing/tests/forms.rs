@@ -1,0 +1,106 @@
+//! The bytes of what is sealed: whatever was sealed once opens with every later build.
+
+use tenantry_kv::env::Entropy;
+
+use super::*;
+use crate::key_space::KeySpace;
+use crate::messages::{StoredSealing, TenantHeader};
+use crate::sealing::data_keys::{DataKeys, new_data_key};
+use crate::sealing::{KeyWrapper, Sealer};
+
+/// Always the same, for golden bytes.
+struct Constant(u8);
+
+impl Entropy for Constant {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(self.0);
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn wrapped_keys_have_their_bytes() {
+    let root = RootKey::new(SecretKey::from_bytes(&[1; 32]).unwrap(), Arc::new(Constant(9)));
+    assert_eq!(root.id(), ROOT_ID);
+    let key = SecretKey::from_bytes(&[2; 32]).unwrap();
+    let wrapped = block_on(root.wrap(&key, b"context")).unwrap();
+    assert_eq!(hex(&wrapped), WRAPPED);
+    assert_eq!(block_on(root.unwrap(&wrapped, b"context")).unwrap().bytes(), key.bytes());
+    assert!(block_on(root.unwrap(&wrapped, b"contexT")).is_err());
+    for place in 0..wrapped.len() {
+        let mut altered = wrapped.clone();
+        altered[place] ^= 1;
+        assert!(block_on(root.unwrap(&altered, b"context")).is_err(), "{place}");
+        assert!(block_on(root.unwrap(&wrapped[..place], b"context")).is_err(), "{place}");
+    }
+}
+
+#[test]
+fn sealed_values_have_their_bytes() {
+    let world = World::new();
+    let mut env = world.env.clone();
+    env.entropy = Arc::new(Constant(5));
+    let tenant = uuid::Uuid::from_u128(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+    let keys = KeySpace::new(Bytes::from_static(b"\x15\x01")).tenant_keys(3).unwrap();
+    let store: Arc<dyn KeyStore> = Arc::new(MemoryKeyStore::new());
+    let wrapper = Arc::new(RootKey::new(SecretKey::from_bytes(&[1; 32]).unwrap(), env.entropy.clone()));
+    let keyring = Keyring::new(wrapper, store);
+    let (_, key) = block_on(keyring.created(&env, tenant)).unwrap();
+    world.set(&keys.data_key(4).unwrap(), &new_data_key(&env, tenant, &key, 4).unwrap());
+    let data_keys = Arc::new(DataKeys::new(env));
+    data_keys.set_keyring(Some(keyring));
+    let marker = vec![3, 1, 1, 2, 3, 5, 8, 13];
+    let sealing = StoredSealing {
+        generation: 4,
+        generation_min: 4,
+        marker,
+        is_complete: true,
+        ..StoredSealing::default()
+    };
+    let header = TenantHeader {
+        uuid: tenant.as_bytes().to_vec(),
+        incarnation: 2,
+        sealing: Some(sealing),
+        ..TenantHeader::default()
+    };
+    let transaction = world.engine.begin().unwrap();
+    let sealer = block_on(Sealer::begin(&data_keys, &*transaction, &keys, &header)).unwrap();
+
+    let key = keys.counter("as good as any").unwrap();
+    let record = sealer.seal_record(&key, 3, 2, 4, b"data").unwrap();
+    assert_eq!(hex(&record), RECORD);
+    let opened = block_on(sealer.open_record(&*transaction, &key, 3, 2, &record, "it"));
+    assert_eq!(opened.unwrap(), b"data");
+    for (format, incarnation) in [(4, 2), (3, 1)] {
+        let moved = block_on(sealer.open_record(&*transaction, &key, format, incarnation, &record, "it"));
+        assert!(moved.is_err());
+    }
+
+    let value = sealer.seal_value(&key, b"data").unwrap();
+    assert_eq!(hex(&value), VALUE);
+    let opened = block_on(sealer.open_value(&*transaction, &key, value, "it"));
+    assert_eq!(opened.unwrap(), &b"data"[..]);
+
+    let stamped = |byte: u8| [&keys.raw().unwrap()[..], b"q/", &[byte; 10], b"/z"].concat();
+    let place = keys.raw().unwrap().len() + 2;
+    let value = sealer.seal_stamped_value(&stamped(0), place, b"data").unwrap();
+    assert_eq!(hex(&value), STAMPED);
+    let opened = block_on(sealer.open_value(&*transaction, &stamped(7), value, "it"));
+    assert_eq!(opened.unwrap(), &b"data"[..]);
+
+    let log = sealer.seal_log(2, b"data").unwrap();
+    assert_eq!((log.generation, hex(&log.id), hex(&log.contents)), (4, "05".repeat(16), LOG.to_owned()));
+    assert_eq!(block_on(sealer.open_log(&*transaction, 2, &log)).unwrap(), b"data");
+    assert!(block_on(sealer.open_log(&*transaction, 3, &log)).is_err());
+}
+
+// Computed by another implementation of XChaCha20-Poly1305, from what docs/key-layout.md says.
+const ROOT_ID: &str = "root-ff93db0f404ad480";
+const WRAPPED: &str = "01090909090909090909090909090909090909090909090909f1efbd945cc43a60512ff221154ceb7bf0fe958bd3628d7fb29beb764f456e20e186a288560804403a9ce4d2efe42e6c";
+const RECORD: &str = "0000000400000004050505050505050505050505050505050505050505050505343b09d9e3c6ee6a1942c4f15180aecb05d8e01a";
+const VALUE: &str = "030101020305080d010000000400000002050505050505050505050505050505050505050505050505343b09d95d07731b45d407023fa83be8e6f958a8";
+const STAMPED: &str = "030101020305080d020000000400000002000405050505050505050505050505050505050505050505050505050505050505050505050505050505343b09d901ffa6f2d80fe66a615fda292f5364e9";
+const LOG: &str = "050505050505050505050505050505050505050505050505343b09d9ac59abb801c095cbf2b4548ebc5b8d48";
