@@ -42,6 +42,30 @@ pub(crate) struct Arguments {
     /// The file with the root key that wraps them; the key itself may be in TENANTRY_ROOT_KEY
     #[arg(long, global = true, env = "TENANTRY_ROOT_KEY_FILE", value_name = "FILE")]
     pub(crate) root_key: Option<String>,
+    /// An access token, @FILE for one in a file, or - for standard input: the command does what it allows and nothing else
+    #[arg(long, global = true, env = "TENANTRY_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// The public keys that tokens are checked with, a JWKS file
+    #[arg(long, global = true, env = "TENANTRY_JWKS", value_name = "FILE")]
+    pub(crate) jwks: Option<PathBuf>,
+    /// Who issues the tokens
+    #[arg(
+        long,
+        global = true,
+        env = "TENANTRY_TOKEN_ISSUER",
+        default_value = "tenantry",
+        value_name = "NAME"
+    )]
+    pub(crate) issuer: String,
+    /// Who the tokens are for
+    #[arg(
+        long,
+        global = true,
+        env = "TENANTRY_TOKEN_AUDIENCE",
+        default_value = "tenantry",
+        value_name = "NAME"
+    )]
+    pub(crate) audience: String,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -98,6 +122,9 @@ pub(crate) enum Command {
     Plan(PlanCommand),
     /// Count anew what a tenant stores, and put its meters right
     Reconcile(ReconcileArguments),
+    /// Access tokens: keygen, issue, inspect, revoke
+    #[command(subcommand)]
+    Token(TokenCommand),
     /// Print what the database holds and how it is doing
     Status,
     /// The database as a whole: read-only, writable, scrub
@@ -591,4 +618,84 @@ pub(crate) enum KvCommand {
         #[arg(long)]
         reverse: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a key that signs tokens, and add its public half to a JWKS file
+    Keygen(KeygenArguments),
+    /// Sign a token that says what somebody may do
+    Issue(Box<IssueArguments>),
+    /// Print what stands in a token; with --jwks also whether it would be taken
+    Inspect(InspectArguments),
+    /// Revoke every token on a tenant, or every token that is on all tenants
+    Revoke {
+        /// The tenant's name
+        #[arg(required_unless_present = "all_tenants", conflicts_with = "all_tenants")]
+        tenant: Option<String>,
+        /// The tokens that are on all tenants
+        #[arg(long)]
+        all_tenants: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeygenArguments {
+    /// Where the key is written, which is a secret: a file that is not there yet
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// EdDSA, ES256 or RS256
+    #[arg(long, default_value = "EdDSA")]
+    pub(crate) algorithm: String,
+    /// The JWKS file, which is created if it is not there
+    #[arg(long = "add-to", value_name = "FILE")]
+    pub(crate) jwks: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct IssueArguments {
+    /// Who it is given to
+    pub(crate) subject: String,
+    /// The key that signs it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// admin, owner, writer, reader, auditor, or a name of your own with --action
+    #[arg(long, default_value = "reader")]
+    pub(crate) role: String,
+    /// An action of the role; may be given several times
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Vec<String>,
+    /// A tenant that it is on; may be given several times
+    #[arg(
+        long,
+        value_name = "NAME",
+        required_unless_present = "all_tenants",
+        conflicts_with = "all_tenants"
+    )]
+    pub(crate) tenant: Vec<String>,
+    /// It is on all tenants, of now and later
+    #[arg(long)]
+    pub(crate) all_tenants: bool,
+    /// A record type that it is limited to; may be given several times
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) types: Vec<String>,
+    /// Which records of a type it shows: TYPE=CEL, with claims.NAME; * is every other type
+    #[arg(long, value_name = "TYPE=CEL")]
+    pub(crate) policy: Vec<String>,
+    /// Which of them it lets be written, if that is something else
+    #[arg(long, value_name = "TYPE=CEL")]
+    pub(crate) write_policy: Vec<String>,
+    /// What claims.NAME is; claims.sub is the subject
+    #[arg(long, value_name = "NAME=JSON")]
+    pub(crate) claim: Vec<String>,
+    /// How long it is good: 90s, 15m, 8h, 30d
+    #[arg(long, value_name = "TIME", default_value = "1h")]
+    pub(crate) lifetime: String,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArguments {
+    /// The token, @FILE, or - for standard input
+    #[arg(id = "inspected", value_name = "TOKEN")]
+    pub(crate) token: String,
 }

@@ -46,7 +46,15 @@ fn main() -> ExitCode {
 
 async fn run(arguments: Arguments, printer: Printer) -> Outcome {
     let keys = commands::keys::key_files(arguments.key_store, arguments.root_key);
-    let target = &Target { url: arguments.db, durability: arguments.durability, keys };
+    let target = &Target {
+        url: arguments.db,
+        durability: arguments.durability,
+        keys,
+        token: arguments.token,
+        jwks: arguments.jwks,
+        issuer: arguments.issuer,
+        audience: arguments.audience,
+    };
     match arguments.command {
         Command::Demo => commands::demo::run(target, printer).await,
         Command::Schema(command) => commands::schema::run(command, target, printer).await,
@@ -71,6 +79,7 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Usage(arguments) => commands::quotas::usage(arguments, target, printer).await,
         Command::Plan(command) => commands::quotas::plan(command, target, printer).await,
         Command::Reconcile(arguments) => commands::quotas::reconcile(arguments, target, printer).await,
+        Command::Token(command) => commands::token::run(command, target, printer).await,
         Command::Status => commands::status::run(target, printer).await,
     }
 }

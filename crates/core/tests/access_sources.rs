@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Whoever has one of these can do something with a database or a tenant.
-const HANDLES: [&str; 9] = [
+const HANDLES: [&str; 12] = [
     "Database",
     "Tenant",
     "TenantTransaction",
@@ -15,6 +15,9 @@ const HANDLES: [&str; 9] = [
     "Importer",
     "Copier",
     "Worker",
+    "Archiver",
+    "ArchiveImporter",
+    "ArchiveHasher",
 ];
 
 /// Calls that ask the grant, by an operation.
@@ -28,7 +31,11 @@ const QUESTIONS: [&str; 6] = [
 ];
 
 /// Public functions that ask by way of another one, which is called in them.
-const BY_WAY_OF: [(&str, &str, &str); 39] = [
+const BY_WAY_OF: [(&str, &str, &str); 43] = [
+    ("Archiver", "resume", "Archiver::new"),
+    ("Archiver", "step", "read"),
+    ("ArchiveImporter", "feed", "begin"),
+    ("ArchiveImporter", "finish", "tenant"),
     ("Database", "delete_tenant", "delete_tenant_with_grace"),
     ("Database", "jobs", "authorize_listing"),
     ("Database", "watch_job", "job"),
@@ -71,7 +78,7 @@ const BY_WAY_OF: [(&str, &str, &str); 39] = [
 ];
 
 /// Public functions that need not ask, with the reason.
-const NEED_NOT: [(&str, &str, &str); 43] = [
+const NEED_NOT: [(&str, &str, &str); 50] = [
     ("Database", "open", "who has the engine has everything"),
     ("Database", "open_existing", "who has the engine has everything"),
     ("Database", "name", "what whoever opened it said"),
@@ -113,6 +120,13 @@ const NEED_NOT: [(&str, &str, &str); 43] = [
     ("Copier", "target_hash", "of what begin allowed"),
     ("Copier", "step", "of what begin allowed"),
     ("Worker", "owner", "one's own"),
+    ("Archiver", "rows", "of what new allowed"),
+    ("Archiver", "version", "of what new allowed"),
+    ("ArchiveImporter", "new", "does nothing yet"),
+    ("ArchiveImporter", "rows", "counts its own rows"),
+    ("ArchiveHasher", "new", "reads a stream, not the database"),
+    ("ArchiveHasher", "take", "reads a stream, not the database"),
+    ("ArchiveHasher", "finish", "reads a stream, not the database"),
     ("Worker", "new", "does nothing yet"),
     ("Worker", "with_lease", "does nothing yet"),
 ];

@@ -60,19 +60,20 @@ pub use rust_decimal::Decimal;
 /// The type of json fields, and what patches and parameters from JSON are.
 pub use serde_json::Value as Json;
 pub use tenantry_core::{
-    Aggregation, Applied, ArchiveFrame, ArchiveHasher, ArchiveImporter, ArchiveInfo, ArchiveReader, Archiver,
-    Cascaded, Check, Code, Column, Condition, Constraints, ContentHash, ContentOptions, Copier, CopyPhase,
-    CreatedTenants, DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination, EnumValue,
-    Error, Expired, Explanation, Export, Exported, ExportedRecord, Exporter, Expression, FORMAT_VERSION,
-    Field, FieldMapping, FieldType, Filter, Group, Groups, HourUsage, Idempotent, ImportMapping,
-    ImportReport, ImportRow, ImportedTenant, Importer, Index, IndexCondition, IndexKind, Kind, Language,
-    Limit, Measure, MissingRule, Name, NamedCheck, OnDelete, Order, Page, PathExplanation, Pattern,
-    PoolSettings, PoolStatistics, PrimaryKey, Priority, Query, RawPage, RawRange, ReadRow, Reconciled,
-    Record, RecordType, RecordVersion, Records, Reference, RefusedTenant, Rejection, Result, RowContents,
-    RowReader, RunOptions, Schema, SchemaDefinition, SealingStatus, SequenceBlocks, StopReason, Suspension,
-    Tenant, TenantFilter, TenantInfo, TenantLimits, TenantOptions, TenantPage, TenantQuota, TenantReader,
-    TenantState, TenantTransaction, TenantUsage, Term, TimeHistogram, Token, Tokenizer, TypedKey, TypedPage,
-    TypedRecord, TypedValue, Value, Versioned, Violation, field, limits, parameter, parse_json, value,
+    Action, Aggregation, Applied, ArchiveFrame, ArchiveHasher, ArchiveImporter, ArchiveInfo, ArchiveReader,
+    Archiver, Cascaded, Check, Code, Column, Condition, Constraints, ContentHash, ContentOptions, Copier,
+    CopyPhase, CreatedTenants, DatabaseState, DatabaseStatistics, DefaultValue, DeletedPage, Destination,
+    EnumValue, Error, Expired, Explanation, Export, Exported, ExportedRecord, Exporter, Expression,
+    FORMAT_VERSION, Field, FieldMapping, FieldType, Filter, Grant, GrantedTenant, Group, Groups, HourUsage,
+    Idempotent, ImportMapping, ImportReport, ImportRow, ImportedTenant, Importer, Index, IndexCondition,
+    IndexKind, Kind, Language, Limit, Measure, MissingRule, Name, NamedCheck, OnDelete, Operation, Order,
+    Page, PathExplanation, Pattern, PoolSettings, PoolStatistics, PrimaryKey, Priority, Query, RawPage,
+    RawRange, ReadRow, Reconciled, Record, RecordType, RecordVersion, Records, Reference, RefusedTenant,
+    Rejection, Result, Role, RowContents, RowPolicy, RowReader, RunOptions, Schema, SchemaDefinition,
+    SealingStatus, SequenceBlocks, StopReason, Suspension, Tenant, TenantFilter, TenantInfo, TenantLimits,
+    TenantOptions, TenantPage, TenantQuota, TenantReader, TenantState, TenantTransaction, TenantUsage, Term,
+    TimeHistogram, Token, Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue, Value, Versioned,
+    Violation, field, limits, parameter, parse_json, value,
 };
 pub use tenantry_core::{jobs, sealing, typed};
 /// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).

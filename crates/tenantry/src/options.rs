@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use tenantry_core::{Code, Copier, Error, Result};
+use tenantry_core::{Action, Code, Copier, Error, Grant, Result};
 use tenantry_embedded::{Durability, EmbeddedEngine, Settings, Stats};
 use tenantry_env::variable;
 use tenantry_foundationdb::{ClientOptions, ClusterReport, FoundationDbEngine, Stats as ClusterStats};
@@ -205,19 +205,39 @@ impl Deref for Database {
 }
 
 impl Database {
-    /// What the embedded engine has counted since it was opened; `None` on a cluster.
+    /// The same database as the holder of a grant sees it: see [`Database::with_grant`](tenantry_core::Database::with_grant).
+    ///
+    /// # Errors
+    ///
+    /// Its own.
+    pub fn with_grant(&self, grant: Grant) -> Result<Database> {
+        Ok(Database { database: self.database.with_grant(grant)?, opened: self.opened.clone() })
+    }
+
+    /// Fails for a grant that does not allow something that is done with the engine itself.
+    fn check(&self, action: Action) -> Result<()> {
+        match self.grant().is_none_or(|grant| grant.is_on_all_tenants() && grant.allows(action)) {
+            true => Ok(()),
+            false => {
+                let detail = format!("it takes the action {}, on all tenants", action.name());
+                Err(Error::new(Code::AccessDenied, detail))
+            }
+        }
+    }
+
+    /// What the embedded engine has counted since it was opened; `None` on a cluster, and to a grant without `view_database`.
     pub fn stats(&self) -> Option<Stats> {
         match &self.opened {
-            Opened::Embedded(engine) => Some(engine.stats()),
+            Opened::Embedded(engine) => self.check(Action::ViewDatabase).is_ok().then(|| engine.stats()),
             Opened::FoundationDb(_) => None,
         }
     }
 
-    /// What this process asked of the cluster since it was opened; `None` on the embedded engine.
+    /// What this process asked of the cluster since it was opened; `None` on the embedded engine, and to a grant without `view_database`.
     pub fn cluster_stats(&self) -> Option<ClusterStats> {
         match &self.opened {
             Opened::Embedded(_) => None,
-            Opened::FoundationDb(engine) => Some(engine.stats()),
+            Opened::FoundationDb(engine) => self.check(Action::ViewDatabase).is_ok().then(|| engine.stats()),
         }
     }
 
@@ -225,8 +245,9 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// 1031 when the cluster does not answer within ten seconds.
+    /// 1031 when the cluster does not answer within ten seconds; 20120.
     pub async fn cluster(&self) -> Result<Option<ClusterReport>> {
+        self.check(Action::ViewDatabase)?;
         match &self.opened {
             Opened::Embedded(_) => Ok(None),
             Opened::FoundationDb(engine) => Ok(Some(engine.report().await?)),
@@ -237,8 +258,9 @@ impl Database {
     ///
     /// # Errors
     ///
-    /// 10001 naming the first damaged place.
+    /// 10001 naming the first damaged place; 20120.
     pub fn scrub(&self) -> Result<Option<u64>> {
+        self.check(Action::ManageDatabase)?;
         match &self.opened {
             Opened::Embedded(engine) => Ok(Some(engine.scrub()?)),
             Opened::FoundationDb(_) => Ok(None),
@@ -258,8 +280,11 @@ impl Database {
     }
 
     /// Closes the database now: what is under way on an embedded engine ends with 1021 or 10004, and another process can open it. The handles to a cluster close with the last
-    /// copy of the database.
+    /// copy of the database. A handle with a grant closes nothing.
     pub fn close(&self) {
+        if self.grant().is_some() {
+            return;
+        }
         if let Opened::Embedded(engine) = &self.opened {
             engine.close();
         }

@@ -41,8 +41,7 @@ fn scrub(database: &Database, printer: Printer) -> Outcome {
 }
 
 pub(crate) async fn copy(arguments: CopyArguments, target: &Target, printer: Printer) -> Outcome {
-    let from =
-        Target { url: arguments.from.clone(), durability: target.durability, keys: target.keys.clone() };
+    let from = Target { url: arguments.from.clone(), ..target.clone() };
     let source = open_existing(&from).await?;
     let size_bytes = source.statistics().await?.size_bytes;
     let mut copier = target.options().copier(&source, &arguments.to).await?;

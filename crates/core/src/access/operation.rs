@@ -102,7 +102,7 @@ operations! {
     RevokeTokens: Catalog [ManageTokens], "revoke the tokens of the tenant";
     ManageDeletedTenants: Database [CreateTenants], "look at deleted tenants, bring one back or purge it";
     CloneTenant: Database [CreateTenants, ManageDatabase], "clone a tenant";
-    ImportTenant: Database [CreateTenants, ManageSchemas, ViewSchemas], "make a tenant of an archive";
+    ImportTenant: Database [CreateTenants, ManageSchemas, ViewSchemas, Insert, Update, Delete], "make a tenant of an archive";
     CreateTenant: Database [CreateTenants], "create a tenant";
     RenameTenant: Database [CreateTenants], "rename a tenant";
     SetPlan: Database [CreateTenants], "give a tenant a plan";

@@ -184,7 +184,6 @@ impl TenantTransaction {
         old: Option<&Stored>,
         new: Option<&Record>,
     ) -> Result<Prepared> {
-        self.check_write(record_type, old.map(|old| &old.record), new)?;
         let payload =
             new.map(|new| wire::encode(&new.values, &record_type.fields, &new.unknown)).transpose()?;
         let looks = match new {
@@ -218,6 +217,7 @@ impl TenantTransaction {
         payload: Option<Vec<u8>>,
         looks: Vec<Look<'_>>,
     ) -> Result<Prepared> {
+        self.check_write(record_type, old.map(|old| &old.record), new)?;
         let payload_size_bytes = payload.as_ref().map_or(0, Vec::len);
         check_payload(payload_size_bytes)?;
         let sizes = (old.map(|old| old.size_bytes), payload.as_ref().map(Vec::len));
