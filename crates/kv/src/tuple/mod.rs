@@ -1,8 +1,7 @@
 //! The tuple layer: typed values packed into keys that sort as the values do.
 //!
-//! The bytes are FoundationDB's, so every binding of FoundationDB reads them. Packing and unpacking is the crate `foundationdb-tuple`; before it sees
-//! a byte from outside, a check that needs no stack has bounded the depth and the length and refused what no packer writes, so that
-//! two different byte strings never mean the same tuple.
+//! The bytes are FoundationDB's, so every binding of FoundationDB reads them. Packing is the crate `foundationdb-tuple`. Unpacking goes along with a
+//! check that needs no stack, bounds the depth and the length and refuses what no packer writes, so that two different byte strings never mean the same tuple.
 //!
 //! ```
 //! use tenantry_kv::tuple::{self, Element};
@@ -17,6 +16,7 @@
 //! Integers are 64-bit; the longer ones that other bindings can write are refused by name.
 
 mod check;
+mod unpack;
 
 use std::borrow::Cow;
 
@@ -29,6 +29,7 @@ use crate::limits::{TUPLE_DEPTH_MAX, TUPLE_SIZE_BYTES_MAX};
 use crate::versionstamp::Versionstamp;
 
 pub use check::{check, skip};
+pub use unpack::unpack;
 
 /// One value in a tuple. Equal elements have equal bytes: floats compare by their bits, so a NaN equals itself.
 #[derive(Clone, Debug)]
@@ -160,34 +161,6 @@ impl Element {
         }
     }
 
-    fn taken(element: packed::Element<'_>) -> Result<Element> {
-        Ok(match element {
-            packed::Element::Nil => Element::Nil,
-            packed::Element::Bytes(value) => Element::Bytes(value.into_owned().into()),
-            packed::Element::String(value) => Element::String(value.into_owned()),
-            packed::Element::Tuple(values) => {
-                Element::Tuple(values.into_iter().map(Element::taken).collect::<Result<_>>()?)
-            }
-            packed::Element::Int(value) => Element::Int(value),
-            packed::Element::Float(value) => Element::Float(value),
-            packed::Element::Double(value) => Element::Double(value),
-            packed::Element::Bool(value) => Element::Bool(value),
-            packed::Element::Uuid(value) => Element::Uuid(value),
-            packed::Element::Versionstamp(value) => {
-                let mut stamp = [0; 10];
-                stamp.copy_from_slice(&value.as_bytes()[..10]);
-                Element::Versionstamp {
-                    stamp: value.is_complete().then(|| Versionstamp::from_bytes(stamp)),
-                    user_version: value.user_version(),
-                }
-            }
-            #[allow(unreachable_patterns, reason = "a feature of the crate adds integers of any length")]
-            _ => {
-                return Err(Error::new(ErrorCode::TUPLE_MALFORMED, "an element of a kind that is not known"));
-            }
-        })
-    }
-
     /// About how many bytes it takes when packed: the room to begin with.
     fn size_bytes_about(&self) -> usize {
         match self {
@@ -284,20 +257,6 @@ fn sized(key: Vec<u8>) -> Result<Bytes> {
         true => Ok(key.into()),
         false => Err(too_large(key.len())),
     }
-}
-
-/// Unpacks a tuple.
-///
-/// # Errors
-///
-/// 10020 for bytes that [`pack`] does not write, 10021 for tuples nested deeper than [`TUPLE_DEPTH_MAX`], 10022 for more bytes than
-/// [`TUPLE_SIZE_BYTES_MAX`].
-pub fn unpack(bytes: &[u8]) -> Result<Vec<Element>> {
-    check(bytes)?;
-    let elements: Vec<packed::Element<'_>> = packed::unpack(bytes).map_err(|error| {
-        Error::new(ErrorCode::TUPLE_MALFORMED, format!("the bytes are no tuple: {error:?}"))
-    })?;
-    elements.into_iter().map(Element::taken).collect()
 }
 
 /// The first key that does not begin with `prefix`, or `None` if there is no such key (a prefix of nothing but `ff`).
