@@ -151,36 +151,86 @@ fn decode_fields(
 ) -> Result<(Vec<(Name, Value)>, Vec<Unknown>)> {
     let Some(depth_left) = depth_left.checked_sub(1) else { return Err(damaged("it is nested too deep")) };
     let mut rest = payload;
-    let mut found: Vec<Option<Value>> = vec![None; fields.len()];
+    let mut found = Found { fields, values: Vec::with_capacity(fields.len()), last: 0 };
     let mut unknown = Vec::new();
     while !rest.is_empty() {
         let start = rest;
         let (id, wire_type) = decode_key(&mut rest).map_err(|error| damaged(&error.to_string()))?;
         if id == EMPTY_LISTS && wire_type == WireType::Varint {
             let list = decode_varint(&mut rest).map_err(|error| damaged(&error.to_string()))?;
-            match fields.iter().position(|field| u64::from(field.id) == list) {
-                Some(place) => found[place] = Some(Value::List(Vec::new())),
+            match u32::try_from(list).ok().and_then(|id| found.place(id)) {
+                Some(place) => found.set(place, Value::List(Vec::new())),
                 None => unknown.push(Unknown { bytes: start[..start.len() - rest.len()].to_vec() }),
             }
             continue;
         }
         let raw = decode_raw(wire_type, &mut rest)?;
-        let Some(place) = fields.iter().position(|field| field.id == id) else {
+        let Some(place) = found.place(id) else {
             unknown.push(Unknown { bytes: start[..start.len() - rest.len()].to_vec() });
             continue;
         };
-        match (&fields[place].field_type, &mut found[place]) {
-            (FieldType::List(element), Some(Value::List(elements))) => {
-                elements.push(decode_element(raw, element, depth_left)?);
-            }
-            (FieldType::List(element), slot) => {
-                *slot = Some(Value::List(vec![decode_element(raw, element, depth_left)?]))
-            }
-            (field_type, slot) => *slot = Some(decode_value(raw, field_type, depth_left)?),
+        match &fields[place].field_type {
+            FieldType::List(element) => found.push(place, decode_element(raw, element, depth_left)?),
+            field_type => found.set(place, decode_value(raw, field_type, depth_left)?),
         }
     }
-    let found = fields.iter().zip(found);
-    Ok((found.filter_map(|(field, value)| Some((field.name.clone(), value?))).collect(), unknown))
+    Ok((found.values, unknown))
+}
+
+/// The values of a message so far, in the schema's order. It is that of the ids as a rule, which is the one that they are written in: then each goes behind the last.
+struct Found<'a> {
+    fields: &'a [Field],
+    values: Vec<(Name, Value)>,
+    /// Where the field of the last value stands in the schema.
+    last: usize,
+}
+
+impl Found<'_> {
+    /// Where the field of an id stands in the schema.
+    fn place(&self, id: u32) -> Option<usize> {
+        let is_it = |field: &Field| field.id == id;
+        let behind = self.fields[self.last..].iter().position(is_it).map(|place| self.last + place);
+        behind.or_else(|| self.fields[..self.last].iter().position(is_it))
+    }
+
+    /// The value of a field, or where it belongs.
+    fn slot(&mut self, place: usize) -> std::result::Result<&mut Value, usize> {
+        let name = &self.fields[place].name;
+        if place > self.last {
+            return Err(self.values.len());
+        }
+        if let Some(at) = self.values.iter().rposition(|(known, _)| known == name) {
+            return Ok(&mut self.values[at].1);
+        }
+        let is_before =
+            |(known, _): &&(Name, Value)| self.fields[..place].iter().any(|field| field.name == *known);
+        Err(self.values.iter().take_while(is_before).count())
+    }
+
+    fn set(&mut self, place: usize, value: Value) {
+        match self.slot(place) {
+            Ok(slot) => *slot = value,
+            Err(at) => self.insert(at, place, value),
+        }
+    }
+
+    /// Adds an element to a list.
+    fn push(&mut self, place: usize, element: Value) {
+        match self.slot(place) {
+            Ok(Value::List(elements)) => elements.push(element),
+            Ok(slot) => *slot = Value::List(vec![element]),
+            Err(at) => self.insert(at, place, Value::List(vec![element])),
+        }
+    }
+
+    fn insert(&mut self, at: usize, place: usize, value: Value) {
+        let named = (self.fields[place].name.clone(), value);
+        match at == self.values.len() {
+            true => self.values.push(named),
+            false => self.values.insert(at, named),
+        }
+        self.last = self.last.max(place);
+    }
 }
 
 enum Raw<'a> {
@@ -368,6 +418,31 @@ mod tests {
         let (values, unknown) = decode(&bytes, &all.fields).unwrap();
         assert_eq!((values.len(), unknown.len()), (1, 1));
         assert_eq!(encode(&values, &all.fields, &unknown).unwrap(), bytes);
+    }
+
+    /// Other writers may put fields in any order, and a schema need not have its fields in the order of their ids.
+    #[test]
+    fn values_come_in_the_schemas_order() {
+        let schema = SchemaDefinition::from_toml(SCHEMA).unwrap();
+        let all = schema.record_type("all").unwrap();
+        let pieces: [&[u8]; 5] =
+            [&[0x10, 2], &[0x22, 1, b'x'], &[0x60, 2], &[0x40, 1], &[0x80, 0x80, 0x01, 0x0f]];
+        let in_order = decode(&pieces.concat(), &all.fields).unwrap().0;
+        let names =
+            |values: &[(Name, Value)]| values.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&in_order), ["i", "s", "d", "l", "o"]);
+        for order in [[4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [1, 0, 3, 4, 2]] {
+            let bytes = order.map(|place: usize| pieces[place]).concat();
+            assert_eq!(decode(&bytes, &all.fields).unwrap().0, in_order);
+        }
+        let twice = decode(&[0x60, 2, 0x10, 2, 0x60, 4, 0x10, 4], &all.fields).unwrap().0;
+        assert_eq!(
+            twice,
+            [("i".into(), Value::Int(2)), ("l".into(), Value::List(vec![Value::Int(1), Value::Int(2)]))]
+        );
+        let backwards: Vec<Field> = all.fields.iter().rev().cloned().collect();
+        let found = decode(&pieces.concat(), &backwards).unwrap().0;
+        assert_eq!(names(&found), ["o", "l", "d", "s", "i"]);
     }
 
     proptest! {

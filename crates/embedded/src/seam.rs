@@ -92,6 +92,13 @@ pub(crate) trait Snapshots: Send + Sync {
     /// 1007 when `version` has left the window; 10001 when what is stored is damaged; 1510.
     fn get(&self, key: &[u8], version: Version) -> Result<Option<Bytes>>;
 
+    /// The values of some keys at `version`. Keys in their order cost least.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Snapshots::get).
+    fn get_many(&self, keys: &[Bytes], version: Version) -> Result<Vec<Option<Bytes>>>;
+
     /// Appends rows from `begin` to `end` (exclusive) at `version` to `rows`, ascending or (`reverse`) descending from the end. True if
     /// the limit stopped it, false if the range is exhausted.
     ///

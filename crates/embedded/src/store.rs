@@ -292,6 +292,24 @@ impl Snapshots for Store {
         Ok(value)
     }
 
+    fn get_many(&self, keys: &[Bytes], version: Version) -> Result<Vec<Option<Bytes>>> {
+        self.check_readable(version)?;
+        let mut values = vec![None; keys.len()];
+        let mut unknown = Vec::with_capacity(keys.len());
+        for (place, (key, value)) in keys.iter().zip(&mut values).enumerate() {
+            match self.window.get(key, version) {
+                Known::State(known) => *value = known,
+                Known::Unknown => unknown.push(place),
+            }
+        }
+        self.map.get_many(&mut unknown.iter().map(|place| &keys[*place][..]), &mut |at, value| {
+            values[unknown[at]] = Some(value);
+        })?;
+        // Once more: the map may have gone past the version between the looks.
+        self.check_readable(version)?;
+        Ok(values)
+    }
+
     fn scan(
         &self,
         begin: &[u8],

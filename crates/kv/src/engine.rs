@@ -83,6 +83,12 @@ pub trait ReadTransaction: Send + Sync {
     /// The value of `key`, or `None` if it is absent (an empty value is not absent).
     fn get(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>>;
 
+    /// The values of some keys, each as [`get`](ReadTransaction::get) gives it. An engine that answers at once looks once for what lies together, so keys in their order
+    /// cost least; one that is asked over a network has them all on their way.
+    fn get_many(&self, keys: &[Bytes], isolation: Isolation) -> Vec<KvFuture<Option<Bytes>>> {
+        keys.iter().map(|key| self.get(key, isolation)).collect()
+    }
+
     /// The key that `selector` resolves to: the empty key off the beginning, the end of the readable space off the end.
     fn get_key(&self, selector: &KeySelector, isolation: Isolation) -> KvFuture<Bytes>;
 

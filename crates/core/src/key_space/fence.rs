@@ -65,6 +65,13 @@ impl ReadTransaction for Fence {
         }
     }
 
+    fn get_many(&self, keys: &[Bytes], isolation: Isolation) -> Vec<KvFuture<Option<Bytes>>> {
+        match keys.iter().all(|key| self.has(key)) {
+            true => self.transaction.get_many(keys, isolation),
+            false => keys.iter().map(|key| self.get(key, isolation)).collect(),
+        }
+    }
+
     /// A selector could walk into a neighbour: there are range reads instead.
     fn get_key(&self, _selector: &KeySelector, _isolation: Isolation) -> KvFuture<Bytes> {
         refused()

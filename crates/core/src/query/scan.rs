@@ -252,14 +252,12 @@ impl<'a> Scan<'a> {
 
     /// Begins to read the records of entries, side by side.
     pub(super) fn load(&self, entries: &[Entry], reads: &mut Reads) -> Result<Vec<Load>> {
-        let load = |entry: &Entry| match entry.contents {
-            Contents::Part(_) | Contents::Covered(_) => Ok(None),
-            Contents::Key => {
-                reads.keys += 1;
-                Ok(Some(self.transaction.get_key(&entry.keys.part(0)?, self.transaction.isolation())))
-            }
-        };
-        entries.iter().map(load).collect()
+        let is_wanted = |entry: &&Entry| matches!(entry.contents, Contents::Key);
+        let keys = entries.iter().filter(is_wanted).map(|entry| entry.keys.part(0));
+        let keys: Vec<Bytes> = keys.collect::<Result<_>>()?;
+        reads.keys += keys.len();
+        let mut loads = self.transaction.get_keys(&keys, self.transaction.isolation()).into_iter();
+        Ok(entries.iter().map(|entry| is_wanted(&entry).then(|| loads.next()).flatten()).collect())
     }
 
     /// The record of an entry, and about how many bytes it has.

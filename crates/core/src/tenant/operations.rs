@@ -148,8 +148,8 @@ impl TenantTransaction {
             .iter()
             .map(|key| self.record_keys(record_type, &key.elements(record_type)?))
             .collect::<Result<_>>()?;
-        let first_parts: Vec<_> =
-            keys.iter().map(|keys| Ok(self.get_key(&keys.part(0)?, isolation))).collect::<Result<_>>()?;
+        let first_parts: Vec<_> = keys.iter().map(|keys| keys.part(0)).collect::<Result<_>>()?;
+        let first_parts = self.get_keys(&first_parts, isolation);
         let mut found = Vec::with_capacity(keys.len());
         let mut size_bytes = 0;
         for part in first_parts {

@@ -165,6 +165,8 @@ impl TenantTransaction {
         let size_bytes_max = limits.as_ref().and_then(|limits| limits.transaction_bytes);
         let state = State {
             size_bytes_max: size_bytes_max.map(|most| usize::try_from(most).unwrap_or(usize::MAX)),
+            // What commits nothing conflicts with nobody, so that nothing has to be noted.
+            isolation: if commits { Isolation::default() } else { Isolation::Snapshot },
             ..State::default()
         };
         let (state, ranks, usage) =
@@ -254,6 +256,15 @@ impl TenantTransaction {
         }
         drop(state);
         self.read_key(key, isolation)
+    }
+
+    /// As [`get_key`](TenantTransaction::get_key) for each of the keys. Keys in their order cost least.
+    pub(crate) fn get_keys(&self, keys: &[Bytes], isolation: Isolation) -> Vec<KvFuture<Option<Bytes>>> {
+        if !self.lock().pending.is_empty() {
+            return keys.iter().map(|key| self.get_key(key, isolation)).collect();
+        }
+        let reading = self.transaction.get_many(keys, isolation);
+        keys.iter().zip(reading).map(|(key, reading)| self.usage.of_key(key.len(), reading)).collect()
     }
 
     /// As [`get_key`](TenantTransaction::get_key), for a key that is not a record's.

@@ -30,6 +30,24 @@ pub(crate) trait OrderedMap: Send + Sync {
     /// 10001 when what is stored is damaged; 1510.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>>;
 
+    /// The values of some keys: `found` is called with the place of each key that is there, and its value. Keys in their order cost least.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](OrderedMap::get).
+    fn get_many(
+        &self,
+        keys: &mut dyn Iterator<Item = &[u8]>,
+        found: &mut dyn FnMut(usize, Bytes),
+    ) -> Result<()> {
+        for (place, key) in keys.enumerate() {
+            if let Some(value) = self.get(key)? {
+                found(place, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Visits the rows from `begin` to `end` (exclusive), ascending or (`reverse`) descending.
     ///
     /// # Errors

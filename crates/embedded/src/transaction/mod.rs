@@ -30,7 +30,7 @@ use tenantry_kv::{
 use crate::reply::promise;
 use crate::seam::{CommitRequest, Gate, Refused, Verdict};
 pub(crate) use options::Defaults;
-use state::{PendingWatch, Phase, State};
+use state::{PendingWatch, Phase, State, over_long};
 
 /// A transaction of the embedded engine.
 #[derive(Clone)]
@@ -145,6 +145,24 @@ impl EmbeddedTransaction {
     }
 }
 
+impl EmbeddedTransaction {
+    /// Reads keys with one look. `None` where each has to be asked for by itself: there are own writes, the read version is still to come, or a key is not allowed.
+    fn get_together(&self, keys: &[Bytes], isolation: Isolation) -> Option<Result<Vec<Option<Bytes>>>> {
+        let mut state = self.begin_read().ok()?;
+        let is_plain = |key: &Bytes| state.check_get(key).is_ok() && key.len() <= over_long(key);
+        if !state.overlay.is_empty() || !keys.iter().all(is_plain) {
+            return None;
+        }
+        let version = self.ensure_version(&mut state).ok()?;
+        keys.iter().for_each(|_| self.gate.count_read(false));
+        let values = self.gate.snapshots().get_many(keys, version);
+        if values.is_ok() {
+            keys.iter().for_each(|key| state.conflict_on_get(key, isolation));
+        }
+        Some(remember(&mut state, values))
+    }
+}
+
 /// Keeps the first error of an accepted read: the commit will fail with it.
 fn remember<T>(state: &mut State, result: Result<T>) -> Result<T> {
     if let Err(error) = &result {
@@ -161,6 +179,14 @@ impl ReadTransaction for EmbeddedTransaction {
     fn get(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>> {
         self.gate.count_read(false);
         flatten(self.get_checked(key, isolation))
+    }
+
+    fn get_many(&self, keys: &[Bytes], isolation: Isolation) -> Vec<KvFuture<Option<Bytes>>> {
+        match self.get_together(keys, isolation) {
+            Some(Ok(values)) => values.into_iter().map(|value| KvFuture::ready(Ok(value))).collect(),
+            Some(Err(error)) => keys.iter().map(|_| KvFuture::error(error.clone())).collect(),
+            None => keys.iter().map(|key| self.get(key, isolation)).collect(),
+        }
     }
 
     fn get_key(&self, selector: &KeySelector, isolation: Isolation) -> KvFuture<Bytes> {

@@ -270,11 +270,29 @@ impl Pair {
         match self.chance(3) {
             0 => {
                 let key = self.key();
-                self.steps.push(format!("{index}: get {} {isolation:?}", key.escape_ascii()));
-                let (expected, found) = (twin.expected.get(&key, isolation), twin.found.get(&key, isolation));
+                // Every other time with two keys more, around it.
+                let more = [[&b"k"[..], &key].concat().into(), Bytes::from_static(b"k5")];
+                let keys: Vec<Bytes> = match self.steps.len() % 2 {
+                    0 => std::iter::once(key).chain(more).collect(),
+                    _ => vec![key],
+                };
+                let names: Vec<_> = keys.iter().map(|key| key.escape_ascii().to_string()).collect();
+                self.steps.push(format!("{index}: get {} {isolation:?}", names.join(" ")));
+                let expected: Vec<_> = keys.iter().map(|key| twin.expected.get(key, isolation)).collect();
+                let found = match &keys[..] {
+                    [key] => vec![twin.found.get(key, isolation)],
+                    keys => twin.found.get_many(keys, isolation),
+                };
                 let show =
                     |value: &Option<Bytes>| value.as_ref().map_or("absent".to_owned(), |value| shown(value));
-                self.compare_reads(index, twin, expected, found, show).await
+                let steps = self.steps.len();
+                for (expected, found) in expected.into_iter().zip(found) {
+                    // Where both began anew, the rest is of before.
+                    if self.steps.len() == steps {
+                        self.compare_reads(index, twin, expected, found, show).await?;
+                    }
+                }
+                Ok(())
             }
             1 if self.selectors_agree(index) => {
                 let selector = self.selector();

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tenantry_kv::{KeyRange, Result};
 
+use super::block::Block;
 use super::cursor::{Cursor, Reads};
 use super::filter;
-use super::table::Table;
+use super::table::{Held, Table};
 use crate::map::Applied;
 
 /// All tables at one moment.
@@ -34,21 +35,8 @@ impl Levels {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let hash = filter::hash(key);
         for run in self.runs() {
-            let index = run.partition_point(|table| table.info.range.end.as_ref() <= key);
-            let Some(table) = run.get(index).filter(|table| table.info.range.begin.as_ref() <= key) else {
-                continue;
-            };
-            let directory = table.directory()?;
-            if directory.may_contain(hash)
-                && let Some(block) = directory.block_of(key)
-            {
-                let block = table.block(&directory, block)?;
-                if let Some(entry) = block.find(key) {
-                    return Ok(block.value(entry));
-                }
-            }
-            if directory.cleared_around(key).is_some() {
-                return Ok(None);
+            if let Some(said) = look(run, key, hash, |_| {})? {
+                return Ok(said);
             }
         }
         Ok(None)
@@ -79,6 +67,77 @@ impl Levels {
         };
         self.recent.retain(stays);
         self.sorted.iter_mut().for_each(|level| level.retain(stays));
+    }
+}
+
+/// What a run says about `key`: its value, that it is absent, or nothing. `opened` is shown the block that was looked into.
+pub(super) fn look<'a>(
+    run: &'a [Arc<Table>],
+    key: &[u8],
+    hash: u64,
+    opened: impl FnOnce(Opened<'a>),
+) -> Result<Option<Option<Bytes>>> {
+    let index = run.partition_point(|table| table.info.range.end.as_ref() <= key);
+    let Some(table) = run.get(index).filter(|table| table.info.range.begin.as_ref() <= key) else {
+        return Ok(None);
+    };
+    let directory = table.directory()?;
+    let mut said = None;
+    if directory.may_contain(hash)
+        && let Some(index) = directory.block_of(key)
+    {
+        let block = table.block(&directory, index)?;
+        said = block.find(key).map(|entry| block.value(entry));
+        opened(Opened { directory: table.directory()?, index, block });
+    }
+    Ok(said.or_else(|| directory.cleared_around(key).map(|_| None)))
+}
+
+/// A block that was looked into, and where it stands.
+pub(super) struct Opened<'a> {
+    directory: Held<'a>,
+    index: usize,
+    block: Block,
+}
+
+impl Opened<'_> {
+    /// Whether `key` would stand in this block.
+    fn is_of(&self, key: &[u8]) -> bool {
+        self.directory.is_block_of(self.index, key)
+    }
+
+    fn look(&self, key: &[u8]) -> Option<Option<Bytes>> {
+        let said = self.block.find(key).map(|entry| self.block.value(entry));
+        said.or_else(|| self.directory.cleared_around(key).map(|_| None))
+    }
+}
+
+/// Looks for several keys. In each run it keeps the block that it looked into last, where the next key stands as a rule if they come in their order.
+pub(super) struct Finder<'a> {
+    runs: Vec<(&'a [Arc<Table>], Option<Opened<'a>>)>,
+}
+
+impl<'a> Finder<'a> {
+    pub(super) fn new(levels: &'a Levels) -> Finder<'a> {
+        Finder { runs: levels.runs().map(|run| (run, None)).collect() }
+    }
+
+    /// As [`Levels::get`].
+    pub(super) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>> {
+        let mut hash = None;
+        for (run, last) in &mut self.runs {
+            let said = match last {
+                Some(opened) if opened.is_of(key) => opened.look(key),
+                last => {
+                    let hash = *hash.get_or_insert_with(|| filter::hash(key));
+                    look(run, key, hash, |opened| *last = Some(opened))?
+                }
+            };
+            if let Some(said) = said {
+                return Ok(said);
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -22,7 +22,7 @@ use tenantry_kv::env::Directory;
 use super::{Applied, Change, Figures, OrderedMap, Visit};
 use crate::settings::MapSettings;
 use cursor::{Reads, merge};
-use levels::Levels;
+use levels::{Finder, Levels};
 use table::{TableWriter, Tables};
 
 /// An ordered map in the tables of a directory.
@@ -102,6 +102,21 @@ fn remove_leftovers(tables: &Tables, levels: &Levels) -> Result<()> {
 impl OrderedMap for LsmMap {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.levels.load().get(key)
+    }
+
+    fn get_many(
+        &self,
+        keys: &mut dyn Iterator<Item = &[u8]>,
+        found: &mut dyn FnMut(usize, Bytes),
+    ) -> Result<()> {
+        let levels = self.levels.load();
+        let mut finder = Finder::new(&levels);
+        for (place, key) in keys.enumerate() {
+            if let Some(value) = finder.get(key)? {
+                found(place, value);
+            }
+        }
+        Ok(())
     }
 
     fn scan(&self, begin: &[u8], end: &[u8], reverse: bool, visit: Visit<'_>) -> Result<()> {
@@ -324,6 +339,18 @@ mod tests {
                         model.get(&key).unwrap(),
                         "seed {seed} step {step} {key:?}"
                     );
+                }
+                let mut keys: Vec<Bytes> = (0..30).map(|_| random.key()).collect();
+                if random.below(4) > 0 {
+                    keys.sort();
+                }
+                let mut values = vec![None; keys.len()];
+                map.get_many(&mut keys.iter().map(|key| &key[..]), &mut |place, value| {
+                    values[place] = Some(value)
+                })
+                .unwrap();
+                for (key, value) in keys.iter().zip(values) {
+                    assert_eq!(value, model.get(key).unwrap(), "seed {seed} step {step} {key:?} {keys:?}");
                 }
                 let (begin, end, reverse) = (random.key(), random.key(), random.below(2) == 0);
                 let rows_max = 1 + random.below(80) as usize;

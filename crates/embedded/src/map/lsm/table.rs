@@ -262,6 +262,14 @@ impl BlockDirectory {
         self.blocks.partition_point(|block| self.first_key(block) <= key).checked_sub(1)
     }
 
+    /// Whether `key` would stand in this block of the table and in no other.
+    pub(super) fn is_block_of(&self, index: usize, key: &[u8]) -> bool {
+        let is_behind = |block: &BlockPlace| self.first_key(block) > key;
+        // Behind the last block, the table's own end would have to be asked.
+        self.blocks.get(index + 1).is_some_and(is_behind)
+            && self.blocks.get(index).is_some_and(|block| !is_behind(block))
+    }
+
     pub(super) fn may_contain(&self, hash: u64) -> bool {
         filter::may_contain(&self.filter, hash)
     }

@@ -1,5 +1,7 @@
 //! Keys and sizes, the delivery of errors, the life of a transaction, versions.
 
+use bytes::Bytes;
+
 use super::{begin, code, error, fires, is_pending, keys, put, rules, same, value};
 use crate::atomic::MutationType;
 use crate::conflict_range::ConflictKind;
@@ -15,6 +17,24 @@ rules! {
         same!(keys(&transaction, &RangeRequest::new("", "c"), Serializable).await, Ok((vec!["".to_owned(), "a".to_owned(), "ab".to_owned(), "b".to_owned()], false)));
         same!(value(subject, b"a").await?.as_deref(), Some(b"".as_slice()));
         same!(value(subject, b"aa").await?, None);
+        let together: Vec<Bytes> = [&b"b"[..], b"aa", b"", b"ab", b"a"].map(Bytes::from_static).to_vec();
+        for writes in [false, true] {
+            let transaction = begin(subject)?;
+            if writes {
+                transaction.set(b"aa", b"own");
+                transaction.clear(b"ab");
+            }
+            let mut values = Vec::new();
+            for reading in transaction.get_many(&together, Serializable) {
+                values.push(reading.await.map_err(|error| error.to_string())?);
+            }
+            let texts = values.iter().map(|value| value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned()));
+            let expected = match writes {
+                false => [Some("1"), None, Some("empty key"), Some("2"), Some("")],
+                true => [Some("1"), Some("own"), Some("empty key"), None, Some("")],
+            };
+            same!(texts.collect::<Vec<_>>(), expected.map(|text| text.map(str::to_owned)).to_vec());
+        }
     }
     "1.2" => |subject| {
         let transaction = begin(subject)?;
