@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use stores::{Key, Outcome, Store, open};
 
+/// The command line's. The rivals in Rust have it as well.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures the embedded engine beside redb, fjall, SQLite and LMDB.
 #[derive(Debug, Parser)]
 struct Arguments {

@@ -20,6 +20,10 @@ use clap::Parser;
 use commands::Target;
 use output::{Exit, Failure, Outcome, Printer};
 
+/// Transactions are many small pieces of memory that one thread makes and another frees, at which this allocator is better than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

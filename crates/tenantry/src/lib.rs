@@ -37,6 +37,11 @@
 //! - `fdb:` and `fdb:/path/to/fdb.cluster`: a FoundationDB cluster, of release 7.1 or later, by the default cluster file or another. FoundationDB's client library is loaded
 //!   when such a URL is opened.
 //!
+//! # The allocator
+//!
+//! A transaction is many small pieces of memory that one thread makes and another frees. With mimalloc in place of glibc's allocator, which the command line has, imports are
+//! a third faster, durable inserts by many clients a quarter, and pages a fifth: `#[global_allocator] static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;`.
+//!
 //! # Where to look
 //!
 //! - [`open`] and [`Options`]: a database by URL.
