@@ -542,6 +542,8 @@ pub(crate) struct AggregateArguments {
     /// The condition, in CEL
     #[arg(long = "where", value_name = "CEL")]
     pub(crate) filter: Option<String>,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArguments,
 }
 
 #[derive(Args, Debug)]

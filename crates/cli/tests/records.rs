@@ -96,4 +96,10 @@ fn a_blank_first_cell_keeps_its_column() {
     let text = cli.ok(&["aggregate", "acme", "film", "count", "max:rating", "--group-by", "genre"]);
     let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
     assert_eq!(lines, ["GENRE  COUNT  MAX:RATING", "       1      5.0", "Drama  2      7.5"]);
+    let above = |value| ["aggregate", "acme", "film", "--where", "rating > param.least", "--param", value];
+    assert!(cli.ok(&above("least=6")).starts_with("COUNT\n1\n"));
+    assert!(cli.ok(&above("least=5")).starts_with("COUNT\n1\n"));
+    assert!(cli.ok(&above("least=4.5")).starts_with("COUNT\n2\n"));
+    assert_eq!(cli.refused(&above("least")).0, 2);
+    assert_eq!(cli.refused(&above("most=1")), (3, "ParameterInvalid".to_owned()));
 }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 use tenantry::{Aggregation, Filter, Measure, Value};
 
+use super::records::parameters;
 use super::{Target, open_existing};
 use crate::arguments::AggregateArguments;
 use crate::output::{Exit, Failure, Outcome, Printer, count};
@@ -12,6 +13,9 @@ pub(crate) async fn run(arguments: AggregateArguments, target: &Target, printer:
     aggregation.filter = arguments.filter.map(Filter::from);
     aggregation.group_by = arguments.group_by;
     aggregation.measures = arguments.measures.iter().map(|text| measure(text)).collect::<Outcome<_>>()?;
+    for (name, json) in parameters(&arguments.parameters)? {
+        aggregation = aggregation.parameter_from_json(&name, &json)?;
+    }
     let tenant = open_existing(target).await?.tenant(&arguments.tenant).await?;
     let found = tenant.aggregate(&aggregation).await?;
     let json = |value: &Option<Value>| value.as_ref().map_or(Json::Null, Value::to_json);

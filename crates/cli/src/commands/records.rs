@@ -1,5 +1,6 @@
 //! `tenantry get`, `put`, `delete` and `query`.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use serde_json::{Value as Json, json};
@@ -240,18 +241,26 @@ pub(crate) async fn query(arguments: QueryArguments, target: &Target, printer: P
 
 /// A query with the values of --param.
 pub(super) fn with_parameters(mut query: Query, arguments: &ParameterArguments) -> Outcome<Query> {
+    for (name, json) in parameters(arguments)? {
+        query = query.parameter_from_json(&name, &json)?;
+    }
+    Ok(query)
+}
+
+/// The values of --param, by their names.
+pub(super) fn parameters(arguments: &ParameterArguments) -> Outcome<BTreeMap<String, Json>> {
+    let mut parameters = BTreeMap::new();
     for argument in &arguments.parameters {
         let usage = |what: String| Failure::Usage(format!("--param {argument}: {what}"));
         let (name, text) = argument
             .split_once('=')
             .ok_or_else(|| usage("write NAME=JSON, and a text in quotes: name='\"Heat\"'".to_owned()))?;
         let json = parse_json(text).map_err(|error| usage(error.to_string()))?;
-        if query.parameters.contains_key(name) {
+        if parameters.insert(name.to_owned(), json).is_some() {
             return Err(usage("it is given twice".to_owned()));
         }
-        query = query.parameter_from_json(name, &json)?;
     }
-    Ok(query)
+    Ok(parameters)
 }
 
 /// Records as rows. Columns that are empty in all of them are left out.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use rust_decimal::Decimal;
+use serde_json::Value as Json;
 use tenantry_kv::tuple::{self, Element};
 use tenantry_kv::{KeyRange, RangeRequest};
 
@@ -129,6 +130,16 @@ impl Aggregation {
     pub fn parameter(mut self, name: impl Into<String>, value: impl Into<Value>) -> Aggregation {
         self.parameters.insert(name.into(), value.into());
         self
+    }
+
+    /// The same, with a value from JSON, as [`Query::parameter_from_json`](super::Query::parameter_from_json).
+    ///
+    /// # Errors
+    ///
+    /// 20044, as there.
+    pub fn parameter_from_json(self, name: &str, json: &Json) -> Result<Aggregation> {
+        let value = super::parameter_from_json(name, json, true)?;
+        Ok(self.parameter(name, value))
     }
 
     /// The same, by one more field or expression.
