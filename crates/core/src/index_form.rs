@@ -179,13 +179,18 @@ fn inverted(bytes: &[u8]) -> Bytes {
     bytes.iter().map(|byte| !byte).collect()
 }
 
+/// How many elements an entry's key has before those of the primary key: one for each column, or the hash in their place.
+pub(crate) fn own_elements(index: &Index) -> usize {
+    if index.is_hashed { 1 } else { index.columns.len() }
+}
+
 /// Whether a column of the primary key can be read from an index's own columns.
 fn holds(index: &Index, key_column: &str) -> bool {
     let is_it = |column: &Column| {
         column.field() == Some(key_column) && !column.is_descending && !column.are_missing_last
     };
-    // A word stands in the place of a text, and the records of one come in the order of the whole key.
-    !matches!(index.kind, IndexKind::Text { .. }) && index.columns.iter().any(is_it)
+    // A word stands in the place of a text, and the records of one come in the order of the whole key. From a hash nothing is read.
+    !index.is_hashed && !matches!(index.kind, IndexKind::Text { .. }) && index.columns.iter().any(is_it)
 }
 
 /// The columns of the primary key that an entry has behind the index's own.
@@ -203,7 +208,7 @@ pub(crate) fn primary_key(
     elements: &[Element],
     value_elements: &[Element],
 ) -> Result<Vec<Element>> {
-    let own = index.columns.len();
+    let own = own_elements(index);
     let mut rest =
         if elements.len() == own { value_elements } else { elements.get(own..).unwrap_or_default() }.iter();
     let key = record_type.primary_key.iter().map(|name| match holds(index, name) {
@@ -224,12 +229,12 @@ pub(crate) fn carried_fields<'a>(record_type: &'a RecordType, index: &'a Index) 
     if index.covering.is_empty() {
         return Vec::new();
     }
-    let columns = index.columns.iter().filter_map(Column::field);
-    let in_keys = columns.chain(record_type.primary_key.iter().map(String::as_str));
+    let columns = index.columns.iter().filter_map(Column::field).map(|name| (name, index.is_hashed));
+    let in_keys = columns.chain(record_type.primary_key.iter().map(|name| (name.as_str(), false)));
     let mut carried: Vec<&str> = index.covering.iter().map(String::as_str).collect();
-    for name in in_keys {
+    for (name, is_hashed) in in_keys {
         let is_inexact = record_type.field(name).is_ok_and(|field| !is_exact(&field.field_type));
-        if is_inexact && !carried.contains(&name) {
+        if (is_hashed || is_inexact) && !carried.contains(&name) {
             carried.push(name);
         }
     }
@@ -248,7 +253,8 @@ pub(crate) fn carried(record_type: &RecordType, index: &Index, record: &Record) 
 pub(crate) fn covers(record_type: &RecordType, index: &Index, name: &str) -> bool {
     let is_in_key = || {
         let mut columns = index.columns.iter().filter_map(Column::field);
-        columns.any(|field| field == name) || record_type.primary_key.iter().any(|column| column == name)
+        !index.is_hashed && columns.any(|field| field == name)
+            || record_type.primary_key.iter().any(|column| column == name)
     };
     let is_exact = record_type.field(name).is_ok_and(|field| is_exact(&field.field_type));
     carried_fields(record_type, index).contains(&name) || (is_exact && is_in_key())

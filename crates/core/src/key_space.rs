@@ -234,6 +234,12 @@ impl TenantKeys {
         Subspace::new(self.prefix.clone()).keys()
     }
 
+    /// Every key of the tenant behind those that say what it is: the header and its data keys.
+    pub(crate) fn contents(&self) -> Result<KeyRange> {
+        let begin = self.key(&[1.into()])?;
+        Ok(KeyRange { begin, ..self.everything() })
+    }
+
     fn key(&self, elements: &[Element]) -> Result<Bytes> {
         Ok(tuple::pack_after(&self.prefix, elements)?)
     }

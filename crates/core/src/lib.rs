@@ -54,6 +54,7 @@ mod expression;
 mod ids;
 mod import;
 mod index_form;
+mod index_hash;
 pub mod jobs;
 mod json;
 mod key_form;

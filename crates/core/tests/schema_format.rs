@@ -151,6 +151,7 @@ six = { kind = "version" }
 seven = { kind = "time_to_live", fields = ["at"], after_s = 60 }
 eight = { kind = "text", group = ["n"], fields = [{ each = "o" }], language = "english", tokenizer_version = 1 }
 by_parent = { fields = ["parent"] }
+nine = { fields = ["s", { each = "o" }], hashed = true, unique = true, covering = ["n"], where = "n > 0" }
 [types.a.checks]
 c = "n == null || n < 9"
 [types.a.references]
@@ -218,6 +219,12 @@ fn what_the_parser_refuses_is_not_valid() {
         rest("indexes]\ni = { kind = \"count\", fields = [\"f\"] }"),
         rest("indexes]\ni = { kind = \"sum\", group = [\"f\"] }"),
         rest("indexes]\ni = { kind = \"count\", unique = true }"),
+        rest("indexes]\ni = { kind = \"count\", hashed = true }"),
+        rest("indexes]\ni = { kind = \"rank\", fields = [\"f\"], hashed = true }"),
+        rest("indexes]\ni = { fields = [\"f\"], hashed = 1 }"),
+        rest("indexes]\ni = { fields = [\"f:desc\"], hashed = true }"),
+        rest("indexes]\ni = { fields = [{ field = \"f\", order = \"desc\" }], hashed = true }"),
+        rest("indexes]\ni = { fields = [{ field = \"f\", missing = \"last\" }], hashed = true }"),
         rest("indexes]\ni = { fields = [\"f\"], group = [\"id\"] }"),
         rest("indexes]\ni = { fields = [\"f\"], of = \"id\" }"),
         rest("indexes]\ni = { fields = [\"f\"], missing = \"equal\" }"),

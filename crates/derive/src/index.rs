@@ -11,7 +11,7 @@ use crate::names;
 /// The kinds of index that a schema can name.
 const KINDS: [&str; 9] = ["value", "count", "sum", "min", "max", "rank", "version", "text", "time_to_live"];
 
-const INDEX_WORDS: [&str; 12] = [
+const INDEX_WORDS: [&str; 13] = [
     "id",
     "kind",
     "group",
@@ -20,6 +20,7 @@ const INDEX_WORDS: [&str; 12] = [
     "covering",
     "where",
     "unique",
+    "hashed",
     "missing",
     "language",
     "tokenizer_version",
@@ -74,6 +75,7 @@ pub(crate) fn index(item: &Item, known: &Known, of_field: Option<&str>, is_uniqu
             "where" | "language" => table.add(&word, quoted(&text(item)?.0)),
             "missing" => table.add(&word, quoted(&one_of(item, &["distinct", "equal"])?)),
             "unique" if !is_unique => table.add(&word, flag(item)?.to_string()),
+            "hashed" => table.add(&word, flag(item)?.to_string()),
             _ => return Err(unknown(item, "an index", &INDEX_WORDS)),
         }
     }

@@ -24,6 +24,7 @@ const INDEXES: &str = r#"
     [types.item.indexes]
     by_group_points = { fields = ["group", "points:desc"], covering = ["tags"] }
     by_tag = { fields = [{ each = "tags" }] }
+    by_hash = { fields = [{ each = "tags" }, "group"], hashed = true, covering = ["points"] }
     high = { fields = ["points"], where = "points > 2" }
     by_doubled = { fields = ["points * 2"], unique = true }
     count = { kind = "count", group = ["group"] }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 struct Account {
     #[record(primary_key, default = { uuid = true })]
     id: Uuid,
-    #[record(unique(by_slug), min_length = 3, max_length = 40, pattern = "[a-z][a-z0-9-]*")]
+    #[record(unique(by_slug, hashed), min_length = 3, max_length = 40, pattern = "[a-z][a-z0-9-]*")]
     slug: String,
     #[record(default = "trial")]
     plan: Plan,
@@ -119,7 +119,7 @@ fields.slug = { type = "string", min_length = 3, max_length = 40, pattern = "[a-
 fields.plan = { type = "enum", values = ["trial", "paid plan"], default = "trial" }
 fields.credit = { type = "int", min = -1000, max = 1000000 }
 fields.notes = { type = "string", optional = true }
-indexes.by_slug = { fields = ["slug"], unique = true }
+indexes.by_slug = { fields = ["slug"], unique = true, hashed = true }
 checks.limits = "credit >= 0 || notes != null"
 
 [types.task]

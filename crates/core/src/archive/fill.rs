@@ -6,7 +6,7 @@ use crate::limits::WRITE_SIZE_BYTES_MAX;
 use crate::messages::{ArchiveChange, ArchivePart};
 use crate::tenant::TenantTransaction;
 use crate::tenant_state::TenantState;
-use tenantry_kv::{Transaction, key_after};
+use tenantry_kv::Transaction;
 
 /// How full a transaction is when the rest of the changes is left to the next one.
 const FULL_SIZE_BYTES: usize = WRITE_SIZE_BYTES_MAX / 3;
@@ -54,9 +54,8 @@ async fn apply_one(transaction: &TenantTransaction, change: &ArchiveChange) -> R
 
 /// Empties a tenant that is being filled, to begin anew.
 pub(crate) fn clear(transaction: &TenantTransaction) -> Result<()> {
-    let keys = &transaction.tenant().keys;
-    let begin = key_after(&keys.header()?);
-    transaction.engine_transaction().clear_range(&begin, &keys.everything().end);
+    let contents = transaction.tenant().keys.contents()?;
+    transaction.engine_transaction().clear_range(&contents.begin, &contents.end);
     Ok(())
 }
 

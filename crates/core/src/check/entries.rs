@@ -141,7 +141,7 @@ impl TenantTransaction {
             IndexKind::TimeToLive { .. } => expiring_key(record_type, index, &entry).ok(),
             _ => tuple::unpack(&entry).ok().and_then(|elements| {
                 // Only where the key has the index's own columns alone is the rest in the value.
-                let in_value = match elements.len() == index.columns.len() {
+                let in_value = match elements.len() == index_form::own_elements(index) {
                     true => tuple::unpack(value).ok()?,
                     false => Vec::new(),
                 };

@@ -88,6 +88,9 @@ impl TenantTransaction {
         for index in record_type.indexes.iter().filter(|index| has_entries(index)) {
             for (key, contribution) in self.contributed(record_type, index, &record)? {
                 let Contribution::Entry { value, is_exclusive } = contribution else { continue };
+                if self.is_being_built(index, &key)? {
+                    continue;
+                }
                 size_bytes += key.len() + value.len();
                 entries.push(Due { index, keys: keys.clone(), key, value, is_exclusive });
             }

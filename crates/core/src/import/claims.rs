@@ -1,6 +1,7 @@
 //! What a row stands for that another row may stand for as well: its primary key, and its values in unique indexes. Rows with a claim in common are written in
 //! their order; all others may be written at a time.
 
+use tenantry_kv::tuple;
 use twox_hash::XxHash3_64;
 
 use crate::error::Result;
@@ -41,7 +42,7 @@ fn add_entries(index: &Index, record: &Record, claims: &mut Vec<u64>) -> Result<
             continue;
         }
         // The index's number keeps the values of several apart.
-        claims.push(XxHash3_64::oneshot_with_seed(u64::from(index.id), &key_form::pack(&row)?));
+        claims.push(XxHash3_64::oneshot_with_seed(u64::from(index.id), &tuple::pack(&row)?));
     }
     Ok(())
 }

@@ -312,6 +312,7 @@ impl TenantTransaction {
         self.issue_pending();
         let request = Request {
             record_type: asked.record_type,
+            hashes: self.index_hashes(),
             filter: asked.filter.as_ref(),
             order: Vec::new(),
             wanted: Some(asked.wanted()),

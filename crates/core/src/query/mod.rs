@@ -264,6 +264,7 @@ impl TenantTransaction {
         let (query, policy) = (&*query, policy.as_ref().map_or("", |policy| policy.identity()));
         let request = Request {
             record_type,
+            hashes: self.index_hashes(),
             filter: filter.as_ref(),
             order: plan::sort_columns(&query.order, record_type)?,
             wanted: wanted(query, filter.as_ref(), record_type)?,

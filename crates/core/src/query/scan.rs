@@ -152,7 +152,7 @@ impl<'a> Scan<'a> {
             return Ok(self.record_of_row(row));
         };
         if self.ends_with_key && !self.plan.is_covering && self.plan.word.is_none() {
-            let packed = &relative[tuple::skip(&relative, index.columns.len())?..];
+            let packed = &relative[tuple::skip(&relative, index_form::own_elements(index))?..];
             let keys = RecordKeys::behind(&self.records, packed);
             return Ok(Some(Entry { at: relative, keys, word: None, contents: Contents::Key }));
         }
@@ -172,7 +172,7 @@ impl<'a> Scan<'a> {
         };
         let keys = match self.ends_with_key {
             true => {
-                let packed = &relative[tuple::skip(&relative, index.columns.len())?..];
+                let packed = &relative[tuple::skip(&relative, index_form::own_elements(index))?..];
                 RecordKeys::behind(&self.records, packed)
             }
             false => self.transaction.record_keys(self.record_type, &key)?,
@@ -240,7 +240,9 @@ impl<'a> Scan<'a> {
                 record.set_if_absent(&field.name, value);
             }
         }
-        for (column, element) in index.columns.iter().zip(elements) {
+        // From a hash nothing is read: such an entry carries what it stands for.
+        let columns = if index.is_hashed { &[][..] } else { &index.columns[..] };
+        for (column, element) in columns.iter().zip(elements) {
             if let Some(name) = column.field().filter(|name| is_wanted(name))
                 && let Some(value) = index_form::value(column, element)
             {

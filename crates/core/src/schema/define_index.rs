@@ -31,7 +31,7 @@ pub(super) fn define_index(
 ) -> Result<Index> {
     let owner = Owner { index: name.clone(), type_name, fields };
     let kind = define_kind(&source, &owner)?;
-    let IndexSource { group, fields: rest, of, covering, condition, .. } = source;
+    let IndexSource { group, fields: rest, of, covering, condition, hashed: is_hashed, .. } = source;
     let group_columns = group.len();
     let mut columns = Vec::new();
     for column in group.into_iter().chain(rest).chain(of) {
@@ -39,9 +39,12 @@ pub(super) fn define_index(
     }
     check_count(&format!("the columns of the index {}", shown(&name)), columns.len(), COLUMNS_MAX)?;
     check_columns(&kind, &columns, group_columns, &owner)?;
+    if is_hashed {
+        check_hashed(&columns, &owner)?;
+    }
     check_covering(&kind, &covering, &owner)?;
     let condition = condition.map(|text| define_condition(text, &owner)).transpose()?;
-    Ok(Index { id, name, kind, columns, group_columns, covering, condition })
+    Ok(Index { id, name, kind, columns, group_columns, covering, condition, is_hashed })
 }
 
 /// The kind, once every word of the source belongs to it.
@@ -60,6 +63,7 @@ fn define_kind(source: &IndexSource, owner: &Owner<'_>) -> Result<IndexKind> {
         return Err(owner.refused(format!("has the kind {}; there are {}", shown(kind), known.join(", "))));
     }
     belongs("unique", source.unique, &["value"])?;
+    belongs("hashed", source.hashed, &["value"])?;
     belongs("missing", source.missing.is_some(), &["value"])?;
     belongs("covering", !source.covering.is_empty(), &["value"])?;
     belongs("language", source.language.is_some(), &["text"])?;
@@ -218,6 +222,17 @@ fn check_columns(kind: &IndexKind, columns: &[Column], group: usize, owner: &Own
             Ok(())
         }
         _ => Err(owner.refused(format!("is of kind {}: its columns have no direction", kind.name()))),
+    }
+}
+
+/// A hash has no order.
+fn check_hashed(columns: &[Column], owner: &Owner<'_>) -> Result<()> {
+    match columns.iter().find(|column| column.is_descending || column.are_missing_last) {
+        Some(column) => Err(owner.refused(format!(
+            "is hashed, so that its entries have no order: {} has no direction, and no place for what is missing",
+            shown(&column.text)
+        ))),
+        None => Ok(()),
     }
 }
 

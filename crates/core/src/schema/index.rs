@@ -23,6 +23,9 @@ pub struct Index {
     pub covering: Vec<String>,
     /// Records for which this does not hold are not in the index.
     pub condition: Option<Condition>,
+    /// Whether entries have one hash in the place of the columns, which for a sealed tenant nobody makes without its key: they are found by equality on all columns, and by nothing
+    /// else.
+    pub is_hashed: bool,
 }
 
 /// What an index keeps.
@@ -161,7 +164,8 @@ impl Index {
 
     /// Whether it orders the records, so that a scan of it finds them.
     pub fn is_ordered(&self) -> bool {
-        matches!(self.kind, IndexKind::Value { .. } | IndexKind::Rank | IndexKind::TimeToLive { .. })
+        !self.is_hashed
+            && matches!(self.kind, IndexKind::Value { .. } | IndexKind::Rank | IndexKind::TimeToLive { .. })
     }
 }
 

@@ -134,7 +134,9 @@ fn found_by(what: &str, columns: &[String], child: &RecordType) -> Result<Option
             && index.columns.iter().zip(columns).all(|(column, name)| column.field() == Some(name));
         // One on the elements of a list lacks the records whose list is empty.
         let has_all = index.condition.is_none() && index.columns.iter().all(|column| !column.is_each);
-        matches!(index.kind, IndexKind::Value { .. }) && begins && has_all
+        // A hash is of all columns together.
+        let is_found = !index.is_hashed || index.columns.len() == columns.len();
+        matches!(index.kind, IndexKind::Value { .. }) && begins && has_all && is_found
     });
     match index {
         Some(index) => Ok(Some(index.id)),

@@ -51,6 +51,8 @@ pub(super) struct IndexSource {
     pub(super) condition: Option<String>,
     #[serde(default)]
     pub(super) unique: bool,
+    #[serde(default)]
+    pub(super) hashed: bool,
     /// What a unique index makes of missing values: `distinct` or `equal`.
     pub(super) missing: Option<String>,
     pub(super) language: Option<String>,
@@ -257,6 +259,9 @@ fn write_index(index: &Index) -> Map<String, Json> {
     }
     if let Some(condition) = &index.condition {
         put("where", Json::from(condition.text.clone()));
+    }
+    if index.is_hashed {
+        put("hashed", Json::Bool(true));
     }
     match &index.kind {
         IndexKind::Value { unique: Some(rule) } => {

@@ -19,18 +19,20 @@ const KIND: &str = "tenantry-shred-1";
 const PROOF_CONTEXT: &[u8] = b"tenantry certificate 1";
 
 /// What nobody reads any more, in words.
-const UNREADABLE: [&str; 5] = [
+const UNREADABLE: [&str; 6] = [
     "the contents of records",
     "the contents of the change log",
     "the values of the tenant's own key-value space",
     "the values that indexes cover",
+    "the columns of hashed indexes",
     "the results kept for idempotency keys",
 ];
 /// What was never sealed, in words.
-const READABLE: [&str; 6] = [
-    "keys: primary keys, columns of indexes with the words of text indexes, raw keys, names of counters and sequences, idempotency keys",
+const READABLE: [&str; 7] = [
+    "keys: primary keys, columns of indexes that are not hashed, with the words of text indexes, raw keys, names of counters and sequences, idempotency keys",
     "counters, sequences, counts, sums, extremes and ranks of indexes",
     "the tenant's entry in the catalog: name, UUID, schema; its header; parameters, results and cursors of its jobs",
+    "which records have equal values in a hashed index, and how many have",
     "sizes, versions and times of records and log entries",
     "what was stored, logged or backed up before the tenant was sealed, where a copy of it is left",
     "whatever was exported, or read by somebody else, before",

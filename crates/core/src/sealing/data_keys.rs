@@ -22,6 +22,8 @@ use crate::messages::{StoredDataKey, read};
 pub(crate) struct DataKey {
     pub(super) generation: u32,
     pub(super) cipher: XChaCha20Poly1305,
+    /// Of the hashes in indexes. It comes from the tenant's key, and is the same beside every data key.
+    pub(super) index_key: SecretKey,
 }
 
 impl fmt::Debug for DataKey {
@@ -107,7 +109,7 @@ impl DataKeys {
             );
             Error::new(Code::SealBroken, detail)
         })?;
-        let key = Arc::new(DataKey { generation, cipher: key.cipher() });
+        let key = Arc::new(DataKey { generation, cipher: key.cipher(), index_key: tenant_key.index_key() });
         let until = self.env.clock.monotonic().saturating_add(DATA_KEY_CACHE_TIME_MAX);
         let mut cached = lock(&self.cached);
         if cached.len() >= DATA_KEYS_CACHED_MAX {

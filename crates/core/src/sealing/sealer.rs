@@ -106,6 +106,18 @@ impl Sealer {
         Ok(self.current()?.generation)
     }
 
+    /// Whether nothing is left in clear from before the tenant was sealed.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// The hash of what an index has of a record in its columns. Nobody makes it without the tenant's key.
+    pub(crate) fn index_hash(&self, index_id: u32, columns: &[u8]) -> Result<[u8; 32]> {
+        let mut hasher = blake3::Hasher::new_keyed(self.current()?.index_key.bytes());
+        hasher.update(&index_id.to_be_bytes()).update(columns);
+        Ok(hasher.finalize().into())
+    }
+
     fn others(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<DataKey>>> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -59,6 +59,15 @@ impl SecretKey {
         blake3::derive_key("tenantry 2026 fingerprint of a key", &self.0[..])
     }
 
+    /// The key of the hashes in a tenant's indexes, made from the tenant's.
+    pub(super) fn index_key(&self) -> SecretKey {
+        let mut derived =
+            blake3::derive_key("tenantry 2026 key of the hashes in a tenant's indexes", &self.0[..]);
+        let key = SecretKey(Box::new(derived));
+        derived.zeroize();
+        key
+    }
+
     /// A cipher that uses the key. It wipes its copy as well.
     pub(super) fn cipher(&self) -> XChaCha20Poly1305 {
         let mut key = Key::from(*self.0);

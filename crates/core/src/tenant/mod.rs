@@ -13,6 +13,7 @@ mod raw;
 mod reader;
 mod records;
 mod references;
+mod rehash;
 mod reseal;
 mod restore;
 mod run;

@@ -330,7 +330,12 @@ impl TenantTransaction {
             Some(index) => {
                 let pairs = index.columns.iter().zip(&key.values);
                 let elements = pairs.map(|(column, value)| index_form::element(column, Some(value)));
-                (keys.index(index.id)?, elements.collect::<Result<Vec<_>>>()?)
+                let elements = elements.collect::<Result<Vec<_>>>()?;
+                let elements = match index.is_hashed {
+                    true => vec![self.index_hashes().element(index, &elements)?],
+                    false => elements,
+                };
+                (keys.index(index.id)?, elements)
             }
             None => {
                 // Part 0 of what this transaction wrote.

@@ -28,12 +28,13 @@ enum Stage {
     Raw,
     Results,
     Log,
+    Hashes,
     End,
 }
 
 impl Stage {
-    const ALL: [Stage; 6] =
-        [Stage::Records, Stage::Entries, Stage::Raw, Stage::Results, Stage::Log, Stage::End];
+    const ALL: [Stage; 7] =
+        [Stage::Records, Stage::Entries, Stage::Raw, Stage::Results, Stage::Log, Stage::Hashes, Stage::End];
 
     fn of(number: u32) -> Stage {
         Stage::ALL.get(number as usize).copied().unwrap_or(Stage::End)
@@ -70,6 +71,7 @@ impl TenantTransaction {
                 self.reseal_values(sealer, cursor, range, Kept::Result, rows_max).await?
             }
             Stage::Log => self.reseal_log(sealer, cursor).await?,
+            Stage::Hashes => self.rehash_records(cursor, rows_max).await?,
             Stage::End => {
                 self.end_reseal(generation)?;
                 return Ok(ResealStep { looked_at: 0, is_finished: true });
@@ -96,6 +98,7 @@ impl TenantTransaction {
             Stage::Entries => self.covering_indexes().len(),
             Stage::Raw | Stage::Results | Stage::End => 1,
             Stage::Log => self.header.log_buckets.max(1) as usize,
+            Stage::Hashes => self.rehashed_types().len(),
         };
         (part as usize) < parts
     }
@@ -269,6 +272,7 @@ impl TenantTransaction {
         if (sealing.generation_min, sealing.is_complete) == (generation, true) {
             return Ok(());
         }
+        self.clear_open_entries()?;
         (sealing.generation_min, sealing.is_complete) = (generation, true);
         let keys = &self.tenant.keys;
         self.set_again(&keys.header()?, &header.encode_to_vec())?;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::transaction::TenantTransaction;
 use crate::error::{Code, Error, Result};
+use crate::index_hash::IndexHashes;
 use crate::record::frame::Format;
 use crate::schema::Index;
 use crate::sealing::Sealer;
@@ -14,6 +15,11 @@ impl TenantTransaction {
     /// What seals and opens, for a sealed tenant.
     pub(crate) fn sealer(&self) -> Option<&Sealer> {
         self.sealer.as_deref()
+    }
+
+    /// What makes the hashes in indexes.
+    pub(crate) fn index_hashes(&self) -> IndexHashes<'_> {
+        IndexHashes::new(&self.header, self.sealer())
     }
 
     /// What holds a record's payload, as it is stored. `key` is the record's without its part.

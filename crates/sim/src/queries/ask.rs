@@ -121,6 +121,10 @@ impl<'a> Asker<'a> {
         if index.word == IndexWord::Text {
             bound = index.group.len();
         }
+        // It serves nothing else.
+        if index.word == IndexWord::Hashed && self.random.percent(80) {
+            bound = columns.len();
+        }
         for column in &columns[..bound] {
             all.push(match column {
                 ColumnShape::Each(list, scalar) => self.element(list, *scalar, true),

@@ -70,6 +70,7 @@ pub(super) enum IndexWord {
     Elements,
     Covering,
     Sparse,
+    Hashed,
     Text,
     Rank,
     Count,
@@ -89,6 +90,7 @@ impl IndexWord {
             IndexWord::Elements => "value, elements of a list",
             IndexWord::Covering => "value, covering",
             IndexWord::Sparse => "value, sparse",
+            IndexWord::Hashed => "value, hashed",
             IndexWord::Text => "text",
             IndexWord::Rank => "rank",
             IndexWord::Count => "count",
@@ -106,7 +108,8 @@ impl IndexWord {
             | IndexWord::Unique
             | IndexWord::Elements
             | IndexWord::Covering
-            | IndexWord::Sparse => "value",
+            | IndexWord::Sparse
+            | IndexWord::Hashed => "value",
             other => other.name(),
         }
     }
@@ -165,6 +168,9 @@ impl IndexShape {
         }
         if self.word == IndexWord::Unique {
             put("unique", Json::from(true));
+        }
+        if self.word == IndexWord::Hashed {
+            put("hashed", Json::from(true));
         }
         if self.is_english {
             put("language", Json::from("english"));
@@ -252,11 +258,31 @@ impl Maker<'_> {
                 (!columns.is_empty()).then(|| self.index(IndexWord::Rank, group, columns))
             }
             6 | 7 => self.text(),
+            8 => Some(self.hashed()),
             _ => {
                 let columns = self.columns(3);
                 Some(self.index(IndexWord::Value, Vec::new(), columns))
             }
         }
+    }
+
+    /// One of columns that have no direction, with or without the elements of a list, which may cover fields.
+    fn hashed(&mut self) -> IndexShape {
+        let mut columns: Vec<ColumnShape> = Vec::new();
+        for column in self.columns(2) {
+            if let ColumnShape::Of { operand, .. } = column {
+                columns.push(ColumnShape::plain(operand));
+            }
+        }
+        if let Some((list, scalar)) = self.shape.lists().first().filter(|_| self.random.percent(25)) {
+            columns.push(ColumnShape::Each(list.clone(), *scalar));
+        }
+        let mut index = self.index(IndexWord::Hashed, Vec::new(), columns);
+        if self.random.percent(50) {
+            index.covering = self.shape.names().into_iter().map(str::to_owned).collect();
+            index.covering.truncate(1 + self.random.below(4) as usize);
+        }
+        index
     }
 
     /// One that answers something else.

@@ -71,12 +71,13 @@ const PLANS: [&str; 8] = [
     "covered by an index",
     "chosen by a look at the entries",
 ];
-const INDEXES: [&str; 13] = [
+const INDEXES: [&str; 14] = [
     "value",
     "value, unique",
     "value, elements of a list",
     "value, covering",
     "value, sparse",
+    "value, hashed",
     "text",
     "rank",
     "count",

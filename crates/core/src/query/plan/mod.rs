@@ -20,6 +20,7 @@ use super::Order;
 use crate::error::{Code, Error, Result, limit, shown};
 use crate::expression::{Comparison, Expression, Node};
 use crate::index_form::rest_of_key;
+use crate::index_hash::IndexHashes;
 use crate::limits::{ORDER_COLUMNS_MAX, UNION_BRANCHES_MAX};
 use crate::schema::{Column, RecordType};
 use crate::tenant::TenantTransaction;
@@ -28,6 +29,7 @@ use crate::value::Value;
 /// What is asked for, read and typed.
 pub(super) struct Request<'a, 'q> {
     pub(super) record_type: &'a RecordType,
+    pub(super) hashes: IndexHashes<'a>,
     pub(super) filter: Option<&'q Expression>,
     pub(super) order: Vec<SortColumn>,
     /// The fields that the answer and the filter need; `None` for whole records.
@@ -206,6 +208,7 @@ pub(super) async fn choose<'a>(
     plans.retain(|other| other.is_worth_a_word());
     chosen.others =
         plans.iter().rev().map(|other| format!("{}: {}", other.name(), other.why_not(cost))).collect();
+    chosen.others.extend(scan::refused(request, &conjuncts));
     chosen.statistics = measured.shown();
     Ok(Some(chosen))
 }

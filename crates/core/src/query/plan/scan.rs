@@ -129,12 +129,23 @@ fn path<'a>(
     if columns[..bindable].iter().skip(equal.len()).any(|column| column.is_each) {
         return Ok(None);
     }
+    let own = index.map_or(0, |index| index.columns.len());
+    if index.is_some_and(|index| index.is_hashed) && equal.len() < own {
+        return Ok(None);
+    }
     plan.equal_columns = equal.len();
     plan.is_one = match index {
         None => equal.len() == columns.len(),
         Some(index) => index.is_unique() && equal.len() == bindable && !has_missing,
     };
-    let prefix = tuple::pack(&equal)?;
+    let prefix = match index.filter(|index| index.is_hashed) {
+        Some(index) => {
+            let (columns, rest) = equal.split_at(own);
+            let hash = request.hashes.element(index, columns)?;
+            tuple::pack_after(&tuple::pack(&[hash])?, rest)?
+        }
+        None => tuple::pack(&equal)?,
+    };
     (plan.begin, plan.end) = (prefix.clone(), behind(&prefix, &[BEHIND_ALL]));
     if let Some((column, found)) = range {
         plan.has_range = true;
@@ -143,6 +154,19 @@ fn path<'a>(
     }
     (plan.gives_order, plan.is_reverse) = order_of(&columns, equal.len(), &request.order);
     Ok(Some(plan))
+}
+
+/// The hashed indexes that the filter or the order speaks of and cannot use, and why, for people.
+pub(super) fn refused(request: &Request<'_, '_>, conjuncts: &[&Node]) -> Vec<String> {
+    let is_bound = |column: &Column| Bounds::of(column, conjuncts).equal.is_some();
+    let is_named = |column: &Column| {
+        Bounds::of(column, conjuncts).conditions > 0
+            || request.order.iter().any(|sorted| is_same(column, sorted))
+    };
+    let refused = request.record_type.indexes.iter().filter(|index| {
+        index.is_hashed && index.columns.iter().any(is_named) && !index.columns.iter().all(is_bound)
+    });
+    refused.map(|index| format!("index {}: hashed: equality on all its columns only", index.name)).collect()
 }
 
 /// How many conditions of the filter an index's own settles. `None` if the index lacks records that the filter may ask for.

@@ -1,6 +1,7 @@
 //! Sealed tenants: that nothing of them is to be read beside the layer, that nothing opens where it does not belong, and that everything of the layer works on them as on others.
 
 mod forms;
+mod hashed;
 mod keys;
 mod moved;
 mod reseal;

@@ -14,6 +14,8 @@ use crate::limits::INDEX_ENTRIES_MAX;
 #[derive(Default)]
 pub(super) struct Contributions {
     entries: BTreeMap<Bytes, Contribution>,
+    /// How many of them stand there once more.
+    again: usize,
     stamped: Vec<Stamped>,
     rank: Option<Place>,
 }
@@ -71,13 +73,10 @@ impl Contributions {
     }
 
     fn check_room(&self) -> Result<()> {
-        match self.entries.len() < INDEX_ENTRIES_MAX {
+        let entries = self.entries.len() - self.again;
+        match entries < INDEX_ENTRIES_MAX {
             true => Ok(()),
-            false => Err(limit(
-                "the entries of one record in one index",
-                self.entries.len() + 1,
-                INDEX_ENTRIES_MAX,
-            )),
+            false => Err(limit("the entries of one record in one index", entries + 1, INDEX_ENTRIES_MAX)),
         }
     }
 
@@ -86,6 +85,12 @@ impl Contributions {
         self.check_room()?;
         self.entries.insert(key, Contribution::Entry { value, is_exclusive });
         Ok(())
+    }
+
+    /// An entry that was put, once more under another hash. It takes no room of its own.
+    pub(super) fn put_again(&mut self, key: Bytes, value: Bytes, is_exclusive: bool) {
+        self.again += 1;
+        self.entries.insert(key, Contribution::Entry { value, is_exclusive });
     }
 
     /// An amount that is added to a key.

@@ -29,6 +29,7 @@ use tenantry_kv::{Isolation, MutationType};
 use super::transaction::{TenantTransaction, read_size_bytes, write_size_bytes};
 use crate::error::{Code, Error, Result, shown};
 use crate::index_form;
+use crate::index_hash::IndexHashes;
 use crate::key_space::{TenantKeys, behind};
 use crate::record::{Record, RecordVersion};
 use crate::schema::{Index, IndexKind, RecordType};
@@ -48,6 +49,7 @@ pub(super) struct Subject<'a> {
     pub(super) record_type: &'a RecordType,
     pub(super) index: &'a Index,
     pub(super) record: &'a Record,
+    pub(super) hashes: IndexHashes<'a>,
     /// When the record was written; `None` for one that this transaction writes.
     pub(super) version: Option<RecordVersion>,
     /// The incarnation of what this transaction writes.
@@ -166,6 +168,7 @@ impl TenantTransaction {
                 record_type,
                 index,
                 record,
+                hashes: self.index_hashes(),
                 version: record.version.filter(|_| !is_new),
                 incarnation: self.header.incarnation,
             };

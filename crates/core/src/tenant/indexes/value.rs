@@ -1,11 +1,11 @@
-//! Value indexes: the records in the order of some columns.
+//! Value indexes: the records in the order of some columns, or by a hash of them.
 
 use bytes::Bytes;
 use tenantry_kv::tuple::{self, Element};
 
 use super::contributions::Contributions;
 use super::{Maintainer, Subject, rest_elements};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::index_form::{carried, is_missing, rows};
 use crate::key_form;
 use crate::key_space::behind;
@@ -30,10 +30,9 @@ impl Maintainer for Values {
                 IndexKind::Value { unique: Some(MissingRule::Equal) } => true,
                 _ => false,
             };
-            let columns = key_form::pack(&row)?;
-            let (key, in_value) = match is_exclusive {
-                true => (behind(&prefix, &columns), &rest[..]),
-                false => (behind(&prefix, &behind(&columns, &key_form::pack(&rest)?)), &[][..]),
+            let (in_key, in_value) = match is_exclusive {
+                true => (&[][..], &rest[..]),
+                false => (&rest[..], &[][..]),
             };
             let value = match (&carried, in_value) {
                 (None, []) => Bytes::new(),
@@ -42,7 +41,18 @@ impl Maintainer for Values {
                     tuple::pack(&elements)?
                 }
             };
-            contributions.put(key, value, is_exclusive)?;
+            let rest = key_form::pack(in_key)?;
+            let key = |columns: &[Element]| {
+                Ok::<_, Error>(behind(&prefix, &behind(&key_form::pack(columns)?, &rest)))
+            };
+            if !index.is_hashed {
+                contributions.put(key(&row)?, value, is_exclusive)?;
+                continue;
+            }
+            contributions.put(key(&[subject.hashes.element(index, &row)?])?, value.clone(), is_exclusive)?;
+            if let Some(element) = subject.hashes.element_to_come(index, &row)? {
+                contributions.put_again(key(&[element])?, value, is_exclusive);
+            }
         }
         Ok(())
     }
