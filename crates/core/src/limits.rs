@@ -208,6 +208,8 @@ pub const KEY_STORE_WAIT_MAX: Duration = Duration::from_secs(10);
 pub const DATA_KEYS_CACHED_MAX: usize = 10_000;
 /// How long it does before it asks the key store again.
 pub const DATA_KEY_CACHE_TIME_MAX: Duration = Duration::from_secs(300);
+/// How long a tenant may have a key in the key store and not say in its header that it is sealed, before that is taken for tampering.
+pub const SEAL_UNDER_WAY_TIME_MAX: Duration = Duration::from_secs(600);
 /// How often a tenant's data key can be changed.
 pub const DATA_KEY_GENERATIONS_MAX: u32 = 1_000_000;
 /// A value of the own key-value space of a sealed tenant, in bytes.

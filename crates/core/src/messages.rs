@@ -378,6 +378,9 @@ pub(crate) struct StoredSealing {
     /// The id of the tenant's key, a UUID.
     #[prost(bytes = "vec", tag = "6")]
     pub(crate) key_id: Vec<u8>,
+    /// A hash of all this and the tenant's UUID, keyed with the tenant's key.
+    #[prost(bytes = "vec", tag = "7")]
+    pub(crate) hash: Vec<u8>,
 }
 
 /// R 9 id 0 1 generation: a data key, wrapped by the tenant's key.

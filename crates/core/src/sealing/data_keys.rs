@@ -11,12 +11,16 @@ use tenantry_kv::env::Env;
 use tenantry_kv::{Isolation, Transaction};
 use uuid::Uuid;
 
+use super::header_seal::HeaderKey;
 use super::keyring::Keyring;
 use super::secret::SecretKey;
 use crate::error::{Code, Error, Result};
 use crate::key_space::TenantKeys;
-use crate::limits::{DATA_KEY_CACHE_TIME_MAX, DATA_KEYS_CACHED_MAX};
-use crate::messages::{StoredDataKey, read};
+use crate::limits::{DATA_KEY_CACHE_TIME_MAX, DATA_KEYS_CACHED_MAX, SEAL_UNDER_WAY_TIME_MAX};
+use crate::messages::{StoredDataKey, StoredSealing, read};
+
+/// When the store is asked again about a tenant that is just being sealed.
+const SEAL_UNDER_WAY_LOOK: Duration = Duration::from_secs(1);
 
 /// A data key, ready to be used.
 pub(crate) struct DataKey {
@@ -24,6 +28,32 @@ pub(crate) struct DataKey {
     pub(super) cipher: XChaCha20Poly1305,
     /// Of the hashes in indexes. It comes from the tenant's key, and is the same beside every data key.
     pub(super) index_key: SecretKey,
+    /// Of the tenant's header, from the tenant's key too.
+    pub(super) header_key: HeaderKey,
+    /// What a header said of the seal when it was checked last.
+    checked: Mutex<Option<StoredSealing>>,
+}
+
+impl DataKey {
+    fn new(generation: u32, key: &SecretKey, tenant_key: &SecretKey) -> DataKey {
+        DataKey {
+            generation,
+            cipher: key.cipher(),
+            index_key: tenant_key.derived("tenantry 2026 key of the hashes in a tenant's indexes"),
+            header_key: tenant_key.header_key(),
+            checked: Mutex::default(),
+        }
+    }
+
+    /// Fails unless what a header says of the seal was written by somebody who has the tenant's key.
+    pub(super) fn check_header(&self, tenant: Uuid, sealing: &StoredSealing) -> Result<()> {
+        let mut checked = lock(&self.checked);
+        if checked.as_ref() != Some(sealing) {
+            self.header_key.check(tenant, sealing)?;
+            *checked = Some(sealing.clone());
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for DataKey {
@@ -43,16 +73,19 @@ pub(crate) struct DataKeys {
     pub(super) env: Env,
     keyring: Mutex<Option<Keyring>>,
     cached: Mutex<BTreeMap<(Uuid, u32), Cached>>,
+    /// The tenants whose headers say that they are not sealed, with what the store of keys does not say otherwise, and until when that holds on the monotonic clock.
+    in_clear: Mutex<BTreeMap<Uuid, Duration>>,
 }
 
 impl DataKeys {
     pub(crate) fn new(env: Env) -> DataKeys {
-        DataKeys { env, keyring: Mutex::default(), cached: Mutex::default() }
+        DataKeys { env, keyring: Mutex::default(), cached: Mutex::default(), in_clear: Mutex::default() }
     }
 
     pub(crate) fn set_keyring(&self, keyring: Option<Keyring>) {
         *lock(&self.keyring) = keyring;
         lock(&self.cached).clear();
+        lock(&self.in_clear).clear();
     }
 
     /// The keyring.
@@ -75,6 +108,39 @@ impl DataKeys {
         if cached.range((tenant, 0)..=(tenant, u32::MAX)).next().is_some() {
             cached.retain(|(other, _), _| *other != tenant);
         }
+    }
+
+    /// Fails where the store of keys knows a tenant as sealed whose header says that it is not. It is asked once in a while: a process without keys, or one whose store does not
+    /// answer, takes the header's word.
+    pub(super) async fn check_in_clear(&self, tenant: Uuid) -> Result<()> {
+        let now = self.env.clock.monotonic();
+        if lock(&self.in_clear).get(&tenant).is_some_and(|until| now < *until) {
+            return Ok(());
+        }
+        let Some(keyring) = lock(&self.keyring).clone() else { return Ok(()) };
+        let found = keyring.store.get(tenant).await.unwrap_or_default();
+        let under_way_us = i64::try_from(SEAL_UNDER_WAY_TIME_MAX.as_micros()).unwrap_or(i64::MAX);
+        let again_after = match found {
+            None => DATA_KEY_CACHE_TIME_MAX,
+            // The key comes first, then the header.
+            Some(entry) if self.env.clock.wall_us().saturating_sub(entry.created_us) < under_way_us => {
+                SEAL_UNDER_WAY_LOOK
+            }
+            Some(_) => {
+                let detail = format!(
+                    "the tenant's header says that it is not sealed, and {} has a key of it: what it said of its seal was taken out, then put the header back from a backup; or the \
+                     tenant was not sealed yet in what was restored, or its sealing was interrupted, then \"tenantry tenant seal\" seals it",
+                    keyring.store.name()
+                );
+                return Err(Error::new(Code::SealBroken, detail));
+            }
+        };
+        let mut in_clear = lock(&self.in_clear);
+        if in_clear.len() >= DATA_KEYS_CACHED_MAX {
+            in_clear.clear();
+        }
+        in_clear.insert(tenant, now.saturating_add(again_after));
+        Ok(())
     }
 
     /// A data key that is known.
@@ -109,7 +175,7 @@ impl DataKeys {
             );
             Error::new(Code::SealBroken, detail)
         })?;
-        let key = Arc::new(DataKey { generation, cipher: key.cipher(), index_key: tenant_key.index_key() });
+        let key = Arc::new(DataKey::new(generation, &key, &tenant_key));
         let until = self.env.clock.monotonic().saturating_add(DATA_KEY_CACHE_TIME_MAX);
         let mut cached = lock(&self.cached);
         if cached.len() >= DATA_KEYS_CACHED_MAX {

@@ -9,6 +9,7 @@
 mod certificate;
 mod data_keys;
 mod file_store;
+mod header_seal;
 mod keyring;
 mod sealer;
 mod secret;

@@ -81,17 +81,20 @@ impl Sealer {
         keys: &TenantKeys,
         header: &TenantHeader,
     ) -> Option<Arc<Sealer>> {
-        let sealing = header.sealing.as_ref()?;
         // The header's reader has made sure of the UUID.
         let tenant = Uuid::from_slice(&header.uuid).unwrap_or_default();
-        let current = current_key(data_keys, transaction, keys, tenant, sealing).await;
+        let current = match &header.sealing {
+            Some(sealing) => current_key(data_keys, transaction, keys, tenant, sealing).await,
+            None => Err(data_keys.check_in_clear(tenant).await.err()?),
+        };
+        let sealing = header.sealing.as_ref();
         Some(Arc::new(Sealer {
             data_keys: data_keys.clone(),
             keys: keys.clone(),
             tenant,
             incarnation: header.incarnation,
-            marker: sealing.marker.clone(),
-            is_complete: sealing.is_complete,
+            marker: sealing.map(|sealing| sealing.marker.clone()).unwrap_or_default(),
+            is_complete: sealing.is_none_or(|sealing| sealing.is_complete),
             current,
             others: Mutex::default(),
         }))
@@ -116,6 +119,11 @@ impl Sealer {
         let mut hasher = blake3::Hasher::new_keyed(self.current()?.index_key.bytes());
         hasher.update(&index_id.to_be_bytes()).update(columns);
         Ok(hasher.finalize().into())
+    }
+
+    /// What the header is to say of the seal from now on.
+    pub(crate) fn signed(&self, sealing: StoredSealing) -> Result<StoredSealing> {
+        Ok(self.current()?.header_key.signed(self.tenant, sealing))
     }
 
     fn others(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<DataKey>>> {
@@ -327,7 +335,9 @@ async fn current_key(
             "the tenant's header marks sealed values by something else than eight bytes that begin with 03";
         return Err(Error::new(Code::StoredDataInvalid, detail));
     }
-    data_keys.get(transaction, keys, tenant, sealing.generation).await
+    let key = data_keys.get(transaction, keys, tenant, sealing.generation).await?;
+    key.check_header(tenant, sealing)?;
+    Ok(key)
 }
 
 fn broken(what: &str) -> Error {

@@ -59,10 +59,9 @@ impl SecretKey {
         blake3::derive_key("tenantry 2026 fingerprint of a key", &self.0[..])
     }
 
-    /// The key of the hashes in a tenant's indexes, made from the tenant's.
-    pub(super) fn index_key(&self) -> SecretKey {
-        let mut derived =
-            blake3::derive_key("tenantry 2026 key of the hashes in a tenant's indexes", &self.0[..]);
+    /// A key for something else, made from this one; `context` says for what.
+    pub(super) fn derived(&self, context: &str) -> SecretKey {
+        let mut derived = blake3::derive_key(context, &self.0[..]);
         let key = SecretKey(Box::new(derived));
         derived.zeroize();
         key

@@ -268,12 +268,13 @@ impl TenantTransaction {
     /// Nothing is left of what was before: the header says so, and the data keys before this one go.
     fn end_reseal(&self, generation: u32) -> Result<()> {
         let mut header = self.header().clone();
-        let sealing = header.sealing.as_mut().ok_or_else(not_sealed)?;
+        let mut sealing = header.sealing.take().ok_or_else(not_sealed)?;
         if (sealing.generation_min, sealing.is_complete) == (generation, true) {
             return Ok(());
         }
         self.clear_open_entries()?;
         (sealing.generation_min, sealing.is_complete) = (generation, true);
+        header.sealing = Some(self.sealer().ok_or_else(not_sealed)?.signed(sealing)?);
         let keys = &self.tenant.keys;
         self.set_again(&keys.header()?, &header.encode_to_vec())?;
         let (begin, end) = (keys.data_keys()?.keys().begin, keys.data_key(generation)?);

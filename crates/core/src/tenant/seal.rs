@@ -84,7 +84,9 @@ impl Database {
             is_complete,
             shredded_us: 0,
             key_id: entry.key_id.as_bytes().to_vec(),
+            hash: Vec::new(),
         };
+        let sealing = key.header_key().signed(tenant, sealing);
         Ok(NewSeal { sealing, data_key: new_data_key(env, tenant, &key, 1)? })
     }
 }
@@ -114,7 +116,8 @@ impl Tenant {
     ///
     /// # Errors
     ///
-    /// 20110 when the database was given no keyring; 20111 for a tenant that was shredded; the key store's; as [`run`](Tenant::run).
+    /// 20110 when the database was given no keyring; 20111 for a tenant that was shredded; 20115 for one with data keys, out of whose header the seal was taken; the key store's; as
+    /// [`run`](Tenant::run).
     pub async fn seal(&self) -> Result<SealingStatus> {
         self.database.authorize_tenant(Operation::SealTenant, &self.info.name).await?;
         if let Some(status) = self.stored_sealing().await? {
@@ -127,6 +130,13 @@ impl Tenant {
         let sealing = self
             .change_sealing(|transaction, header| async move {
                 if header.sealing.is_none() {
+                    // A key that is written over would take with it what it sealed.
+                    let range = self.keys.data_keys()?.keys();
+                    let request = RangeRequest::new(range.begin, range.end).limit(1);
+                    if !transaction.get_range(&request, Isolation::Serializable).await?.rows.is_empty() {
+                        let detail = "the tenant has data keys, and its header says that it is not sealed: that was taken out; put the header back from a backup";
+                        return Err(Error::new(Code::SealBroken, detail));
+                    }
                     seal.write(&*transaction, &self.keys, header)?;
                     return Ok(seal.sealing.clone());
                 }
@@ -140,7 +150,7 @@ impl Tenant {
     ///
     /// # Errors
     ///
-    /// 20114 for a tenant that is not sealed; 20110 to 20113 and 20117 for what is wrong with the keys; as [`run`](Tenant::run).
+    /// 20114 for a tenant that is not sealed; 20110 to 20113 and 20117 for what is wrong with the keys; 20115 for a header that was altered; as [`run`](Tenant::run).
     pub async fn rotate_data_key(&self) -> Result<SealingStatus> {
         self.database.authorize_tenant(Operation::SealTenant, &self.info.name).await?;
         let inner = &self.database.inner;
@@ -151,14 +161,17 @@ impl Tenant {
             let (found, most) = (generation as usize, DATA_KEY_GENERATIONS_MAX as usize);
             return Err(limit("the generations of a tenant's data key", found, most));
         }
-        let data_key = &new_data_key(&inner.env, self.info.uuid, key, generation)?;
+        let uuid = self.info.uuid;
+        let (data_key, header_key) = (&new_data_key(&inner.env, uuid, key, generation)?, &key.header_key());
         let sealing = self
             .change_sealing(|transaction, header| async move {
                 let mut sealing = header.sealing.ok_or_else(not_sealed)?;
+                header_key.check(uuid, &sealing)?;
                 // Somebody else may have done it meanwhile, with another key: that one counts.
                 if sealing.generation < generation && sealing.shredded_us == 0 {
                     transaction.set(&self.keys.data_key(generation)?, data_key);
                     sealing.generation = generation;
+                    sealing = header_key.signed(uuid, sealing);
                 }
                 Ok(sealing)
             })
@@ -171,8 +184,8 @@ impl Tenant {
     ///
     /// # Errors
     ///
-    /// 20114 for a tenant that is not sealed, or that may have something in clear; 20110 for another key store than the tenant was sealed with; the key store's; as
-    /// [`run`](Tenant::run).
+    /// 20114 for a tenant that is not sealed, or that may have something in clear; 20110 for another key store than the tenant was sealed with, 20112 for another root key; 20115 for a
+    /// header that was altered; the key store's; as [`run`](Tenant::run).
     pub async fn shred(&self) -> Result<Certificate> {
         self.database.authorize_tenant(Operation::ShredTenant, &self.info.name).await?;
         let database = &self.database;
@@ -192,12 +205,25 @@ impl Tenant {
             );
             return Err(Error::new(Code::TenantSealed, detail));
         }
+        // A key that is gone checks nothing any more.
+        let header_key = match keyring.tenant_key(self.info.uuid).await {
+            Ok(key) => Some(key.header_key()),
+            Err(error) if error.code() == Code::TenantShredded => None,
+            Err(error) => return Err(error),
+        };
         // First nobody seals any more: what is acknowledged until here was readable until here.
-        let now_us = inner.env.clock.wall_us().max(1);
+        let (now_us, header_key) = (inner.env.clock.wall_us().max(1), header_key.as_ref());
         self.change_sealing(|_, header| async move {
             let mut sealing = header.sealing.ok_or_else(not_sealed)?;
+            if let Some(header_key) = header_key {
+                header_key.check(self.info.uuid, &sealing)?;
+            }
             if sealing.shredded_us == 0 {
                 sealing.shredded_us = now_us;
+                sealing = match header_key {
+                    Some(header_key) => header_key.signed(self.info.uuid, sealing),
+                    None => sealing,
+                };
             }
             Ok(sealing)
         })

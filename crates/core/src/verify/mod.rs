@@ -80,6 +80,11 @@ async fn keys(transaction: &TenantTransaction, cursor: &mut VerifyCursor, size: 
             size_bytes += row.key.len() + row.value.len();
             if let Err(fault) = known.look(&key, &row.value, cursor) {
                 note(cursor, &key, &fault);
+            } else if let ([0x14], Some(Err(error))) = (&key[..], seal(transaction)) {
+                // Whether what it says of its seal is what was written with the tenant's key.
+                if error.kind() == Kind::Corrupt {
+                    note(cursor, &key, error.detail());
+                }
             } else if key.starts_with(&[0x15, 7]) {
                 match transaction.opened_raw(&row.key, row.value.clone()).await {
                     Err(error) if error.kind() == Kind::Corrupt => note(cursor, &key, error.detail()),
@@ -101,6 +106,11 @@ async fn keys(transaction: &TenantTransaction, cursor: &mut VerifyCursor, size: 
         cursor.set_stage(VerifyStage::Records);
     }
     Ok(())
+}
+
+/// Whether a sealed tenant's seal holds.
+fn seal(transaction: &TenantTransaction) -> Option<Result<u32>> {
+    transaction.sealer().map(|sealer| sealer.generation())
 }
 
 /// The types and indexes that the schema has.

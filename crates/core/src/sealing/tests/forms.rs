@@ -60,6 +60,8 @@ fn sealed_values_have_their_bytes() {
         is_complete: true,
         ..StoredSealing::default()
     };
+    let sealing = key.header_key().signed(tenant, sealing);
+    assert_eq!(hex(&sealing.hash), HEADER);
     let header = TenantHeader {
         uuid: tenant.as_bytes().to_vec(),
         incarnation: 2,
@@ -68,6 +70,8 @@ fn sealed_values_have_their_bytes() {
     };
     let transaction = world.engine.begin().unwrap();
     let sealer = block_on(Sealer::begin(&data_keys, &*transaction, &keys, &header)).unwrap();
+
+    assert_eq!(hex(&sealer.index_hash(7, b"columns").unwrap()), INDEX);
 
     let key = keys.counter("as good as any").unwrap();
     let record = sealer.seal_record(&key, 3, 2, 4, b"data").unwrap();
@@ -97,9 +101,11 @@ fn sealed_values_have_their_bytes() {
     assert!(block_on(sealer.open_log(&*transaction, 3, &log)).is_err());
 }
 
-// Computed by another implementation of XChaCha20-Poly1305, from what docs/key-layout.md says.
+// Computed by other implementations of XChaCha20-Poly1305 and BLAKE3, from what docs/key-layout.md says.
 const ROOT_ID: &str = "root-ff93db0f404ad480";
 const WRAPPED: &str = "01090909090909090909090909090909090909090909090909f1efbd945cc43a60512ff221154ceb7bf0fe958bd3628d7fb29beb764f456e20e186a288560804403a9ce4d2efe42e6c";
+const HEADER: &str = "6d914a7fd47a03b2fccbbb409d35da2a6e91e07b602199da706618662207dec2";
+const INDEX: &str = "142f566eab947bb47cb31cfd4fce9d66bc66c4d3ec60ff65a3b08ac0243ccb19";
 const RECORD: &str = "0000000400000004050505050505050505050505050505050505050505050505343b09d9e3c6ee6a1942c4f15180aecb05d8e01a";
 const VALUE: &str = "030101020305080d010000000400000002050505050505050505050505050505050505050505050505343b09d95d07731b45d407023fa83be8e6f958a8";
 const STAMPED: &str = "030101020305080d020000000400000002000405050505050505050505050505050505050505050505050505050505050505050505050505050505343b09d901ffa6f2d80fe66a615fda292f5364e9";

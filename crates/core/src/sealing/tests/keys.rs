@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::error::Code;
 use crate::limits::DATA_KEY_CACHE_TIME_MAX;
+use crate::messages::StoredSealing;
 use crate::sealing::{Certificate, KeyEntry, KeyState, KeyWrapper};
 
 fn code<T: std::fmt::Debug>(result: crate::Result<T>) -> Code {
@@ -217,7 +218,9 @@ fn a_crash_between_the_two_loses_nothing() {
     let header = tenant.keys.header().unwrap();
     let sealed = world.rows(KeyRange::of_key(&header)).remove(0).1;
     let mut marked: crate::messages::TenantHeader = crate::messages::read(&sealed, "header").unwrap();
-    marked.sealing.as_mut().unwrap().shredded_us = 77;
+    let key = block_on(world.keyring(1).tenant_key(tenant.info().uuid)).unwrap();
+    let sealing = StoredSealing { shredded_us: 77, ..marked.sealing.unwrap() };
+    marked.sealing = Some(key.header_key().signed(tenant.info().uuid, sealing));
     world.set(&header, &prost::Message::encode_to_vec(&marked));
     assert_eq!(code(get(&tenant, "note", 1)), Code::TenantShredded);
     let status = block_on(tenant.sealing()).unwrap().unwrap();

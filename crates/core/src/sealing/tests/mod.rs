@@ -2,6 +2,7 @@
 
 mod forms;
 mod hashed;
+mod header;
 mod keys;
 mod moved;
 mod reseal;
