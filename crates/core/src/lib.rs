@@ -40,6 +40,7 @@ mod archive;
 mod change_log;
 mod changes;
 mod check;
+mod cipher;
 mod compression;
 mod consistent_scan;
 mod copy;

@@ -1,18 +1,17 @@
 //! Continuation tokens: sealed, so that nobody reads or makes one, and bound to the tenant in its incarnation, the query and the path.
 //!
 //! A token is base64url of: `01`, the id of the secret (4 bytes, big-endian), a nonce (12 bytes), and the position with what it belongs to, sealed with
-//! ChaCha20-Poly1305.
+//! AES-256-GCM-SIV.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use prost::Message;
 use tenantry_kv::seeded_faults::{Fault, is_active};
 use twox_hash::XxHash3_64;
 
 use super::Query;
+use crate::cipher::{Cipher, NONCE_SIZE_BYTES};
 use crate::error::{Code, Error, Result};
 use crate::expression::value_text;
 use crate::messages::Secret;
@@ -62,15 +61,14 @@ pub(super) fn seal(
     };
     let mut head = vec![FORMAT];
     head.extend_from_slice(&secret.id.to_be_bytes());
-    let mut nonce = [0; 12];
+    let mut nonce = [0; NONCE_SIZE_BYTES];
     inner.env.entropy.fill(&mut nonce);
     head.extend_from_slice(&nonce);
-    let payload = Payload { msg: &contents.encode_to_vec(), aad: &head };
-    let sealed = cipher(secret)?
-        .encrypt(&Nonce::from(nonce), payload)
-        .map_err(|_| Error::new(Code::StoredDataInvalid, "the token could not be sealed"))?;
-    head.extend_from_slice(&sealed);
-    Ok(BASE64.encode(head))
+    let mut bytes = head.clone();
+    cipher(secret)?
+        .seal(nonce, &head, &contents.encode_to_vec(), &mut bytes)
+        .ok_or_else(|| Error::new(Code::StoredDataInvalid, "the token could not be sealed"))?;
+    Ok(BASE64.encode(bytes))
 }
 
 /// The plan that a token belongs to, and where it had come to.
@@ -89,12 +87,11 @@ pub(super) fn open(
         return Err(damaged());
     }
     let id = u32::from_be_bytes([head[1], head[2], head[3], head[4]]);
-    let mut nonce = [0; 12];
+    let mut nonce = [0; NONCE_SIZE_BYTES];
     nonce.copy_from_slice(&head[5..]);
     let inner = &transaction.tenant().database.inner;
     let secret = inner.secret(id).ok_or_else(damaged)?;
-    let payload = Payload { msg: sealed, aad: head };
-    let opened = cipher(secret)?.decrypt(&Nonce::from(nonce), payload).map_err(|_| damaged())?;
+    let opened = cipher(secret)?.open(nonce, head, sealed).ok_or_else(damaged)?;
     let contents = Contents::decode(&opened[..]).map_err(|_| damaged())?;
     let header = transaction.header();
     if contents.tenant != header.uuid && !is_active(Fault::TokenNotBoundToTenant) {
@@ -124,11 +121,11 @@ pub(super) fn expired() -> Error {
     )
 }
 
-fn cipher(secret: &Secret) -> Result<ChaCha20Poly1305> {
-    let key = Key::try_from(&secret.key[..]).map_err(|_| {
+fn cipher(secret: &Secret) -> Result<Cipher> {
+    let key = secret.key[..].try_into().ok().and_then(Cipher::new);
+    key.ok_or_else(|| {
         Error::new(Code::StoredDataInvalid, "a secret in the database's header has not 32 bytes")
-    })?;
-    Ok(ChaCha20Poly1305::new(&key))
+    })
 }
 
 /// What a token has to come back with: type, filter, parameters, order, selection, and the same row policy.

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chacha20poly1305::XChaCha20Poly1305;
 use prost::Message;
 use tenantry_kv::env::Env;
 use tenantry_kv::{Isolation, Transaction};
@@ -14,6 +13,7 @@ use uuid::Uuid;
 use super::header_seal::HeaderKey;
 use super::keyring::Keyring;
 use super::secret::SecretKey;
+use crate::cipher::Cipher;
 use crate::error::{Code, Error, Result};
 use crate::key_space::TenantKeys;
 use crate::limits::{DATA_KEY_CACHE_TIME_MAX, DATA_KEYS_CACHED_MAX, SEAL_UNDER_WAY_TIME_MAX};
@@ -25,7 +25,7 @@ const SEAL_UNDER_WAY_LOOK: Duration = Duration::from_secs(1);
 /// A data key, ready to be used.
 pub(crate) struct DataKey {
     pub(super) generation: u32,
-    pub(super) cipher: XChaCha20Poly1305,
+    pub(super) cipher: Cipher,
     /// Of the hashes in indexes. It comes from the tenant's key, and is the same beside every data key.
     pub(super) index_key: SecretKey,
     /// Of the tenant's header, from the tenant's key too.
@@ -35,14 +35,14 @@ pub(crate) struct DataKey {
 }
 
 impl DataKey {
-    fn new(generation: u32, key: &SecretKey, tenant_key: &SecretKey) -> DataKey {
-        DataKey {
+    fn new(generation: u32, key: &SecretKey, tenant_key: &SecretKey) -> Result<DataKey> {
+        Ok(DataKey {
             generation,
-            cipher: key.cipher(),
+            cipher: key.cipher()?,
             index_key: tenant_key.derived("tenantry 2026 key of the hashes in a tenant's indexes"),
             header_key: tenant_key.header_key(),
             checked: Mutex::default(),
-        }
+        })
     }
 
     /// Fails unless what a header says of the seal was written by somebody who has the tenant's key.
@@ -175,7 +175,7 @@ impl DataKeys {
             );
             Error::new(Code::SealBroken, detail)
         })?;
-        let key = Arc::new(DataKey::new(generation, &key, &tenant_key));
+        let key = Arc::new(DataKey::new(generation, &key, &tenant_key)?);
         let until = self.env.clock.monotonic().saturating_add(DATA_KEY_CACHE_TIME_MAX);
         let mut cached = lock(&self.cached);
         if cached.len() >= DATA_KEYS_CACHED_MAX {

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::data_keys::{DataKey, DataKeys};
 use super::keyring::shredded;
-use super::secret::{self, NONCE_SIZE_BYTES, TAG_SIZE_BYTES};
+use super::secret;
+use crate::cipher::{NONCE_SIZE_BYTES, TAG_SIZE_BYTES};
 use crate::error::{Code, Error, Result};
 use crate::key_space::TenantKeys;
 use crate::messages::{SealedLog, StoredSealing, TenantHeader};

@@ -2,17 +2,14 @@
 
 use std::fmt;
 
-use chacha20poly1305::aead::{Aead, AeadInOut, KeyInit, Payload};
-use chacha20poly1305::{Key, Tag, XChaCha20Poly1305, XNonce};
 use tenantry_kv::env::Entropy;
 use zeroize::Zeroize;
 
+use crate::cipher::{Cipher, NONCE_SIZE_BYTES};
 use crate::error::{Code, Error, Result};
 
 /// The bytes of a key.
-pub const KEY_SIZE_BYTES: usize = 32;
-pub(super) const NONCE_SIZE_BYTES: usize = 24;
-pub(super) const TAG_SIZE_BYTES: usize = 16;
+pub const KEY_SIZE_BYTES: usize = crate::cipher::KEY_SIZE_BYTES;
 /// The form of a wrapped key, its first byte.
 const WRAPPED_FORMAT: u8 = 1;
 
@@ -68,24 +65,25 @@ impl SecretKey {
     }
 
     /// A cipher that uses the key. It wipes its copy as well.
-    pub(super) fn cipher(&self) -> XChaCha20Poly1305 {
-        let mut key = Key::from(*self.0);
-        let cipher = XChaCha20Poly1305::new(&key);
-        key.zeroize();
-        cipher
+    ///
+    /// # Errors
+    ///
+    /// 20060 where there is no memory for it.
+    pub(super) fn cipher(&self) -> Result<Cipher> {
+        Cipher::new(&self.0).ok_or_else(|| Error::new(Code::LimitPassed, "no memory for a cipher"))
     }
 
     /// Wraps another key: a format byte, a nonce, and the key, sealed and bound to `context`.
     pub(super) fn wrap(&self, key: &SecretKey, context: &[u8], entropy: &dyn Entropy) -> Result<Vec<u8>> {
         let mut wrapped = vec![WRAPPED_FORMAT];
-        seal(&self.cipher(), entropy, &mut wrapped, context, &key.0[..])?;
+        seal(&self.cipher()?, entropy, &mut wrapped, context, &key.0[..])?;
         Ok(wrapped)
     }
 
     /// What [`wrap`](SecretKey::wrap) wrapped with this key and this context; `None` for everything else.
     pub(super) fn unwrap(&self, wrapped: &[u8], context: &[u8]) -> Option<SecretKey> {
         let (_, sealed) = wrapped.split_first().filter(|(format, _)| **format == WRAPPED_FORMAT)?;
-        let mut opened = open(&self.cipher(), sealed, context)?;
+        let mut opened = open(&self.cipher().ok()?, sealed, context)?;
         let key = SecretKey::from_bytes(&opened);
         opened.zeroize();
         key
@@ -94,7 +92,7 @@ impl SecretKey {
 
 /// Appends a nonce and what is sealed with it.
 pub(super) fn seal(
-    cipher: &XChaCha20Poly1305,
+    cipher: &Cipher,
     entropy: &dyn Entropy,
     bytes: &mut Vec<u8>,
     associated: &[u8],
@@ -102,20 +100,14 @@ pub(super) fn seal(
 ) -> Result<()> {
     let mut nonce = [0; NONCE_SIZE_BYTES];
     entropy.fill(&mut nonce);
-    bytes.reserve_exact(NONCE_SIZE_BYTES + plain.len() + TAG_SIZE_BYTES);
     bytes.extend_from_slice(&nonce);
-    let begin = bytes.len();
-    bytes.extend_from_slice(plain);
-    let sealed = bytes.get_mut(begin..).unwrap_or_default();
-    let tag: Tag = cipher
-        .encrypt_inout_detached(&XNonce::from(nonce), associated, sealed.into())
-        .map_err(|_| Error::new(Code::LimitPassed, "what is to be sealed is too long for the cipher"))?;
-    bytes.extend_from_slice(&tag);
-    Ok(())
+    cipher
+        .seal(nonce, associated, plain, bytes)
+        .ok_or_else(|| Error::new(Code::LimitPassed, "what is to be sealed is too long for the cipher"))
 }
 
 /// What [`seal`] appended; `None` if it is not from this key, or not with these associated data.
-pub(super) fn open(cipher: &XChaCha20Poly1305, bytes: &[u8], associated: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn open(cipher: &Cipher, bytes: &[u8], associated: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = bytes.split_first_chunk::<NONCE_SIZE_BYTES>()?;
-    cipher.decrypt(&XNonce::from(*nonce), Payload { msg: sealed, aad: associated }).ok()
+    cipher.open(*nonce, associated, sealed)
 }
