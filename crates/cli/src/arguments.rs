@@ -141,6 +141,9 @@ pub(crate) enum Command {
     Check(CheckArguments),
     /// Delete the records whose time has come, by the time-to-live indexes
     Expire(ExpireArguments),
+    /// The isolation of tenants: prove it, or say whose every key of the database is
+    #[command(subcommand)]
+    Isolation(IsolationCommand),
     /// Copy a read-only database into an empty one, on whatever engine
     Copy(CopyArguments),
 }
@@ -197,6 +200,33 @@ pub(crate) enum DatabaseCommand {
     Writable,
     /// Read everything that is on disk and verify every checksum
     Scrub,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IsolationCommand {
+    /// Let tenants try to reach each other, in a database of its own that is erased at the end, and compare what each is told with a model of it alone
+    Prove(ProveArguments),
+    /// Read every key of the database and say whose it is; changes nothing
+    Scan,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProveArguments {
+    /// How many operations
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) operations: u64,
+    /// How many tenants
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub(crate) tenants: usize,
+    /// What decides which operations
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// The name of the database, which is not there yet or has no tenants; it is erased all the same
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Leave the database as it is at the end
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 #[derive(Args, Debug)]

@@ -84,6 +84,7 @@ async fn run(arguments: Arguments, printer: Printer) -> Outcome {
         Command::Plan(command) => commands::quotas::plan(command, target, printer).await,
         Command::Reconcile(arguments) => commands::quotas::reconcile(arguments, target, printer).await,
         Command::Token(command) => commands::token::run(command, target, printer).await,
+        Command::Isolation(command) => commands::isolation::run(command, target, printer).await,
         Command::Status => commands::status::run(target, printer).await,
     }
 }

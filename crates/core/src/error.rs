@@ -144,6 +144,7 @@ codes! {
     Throttled = 20_141, Limit, "The tenant has to wait";
     LimitsInvalid = 20_142, Invalid, "The limits of a tenant or plan are not valid";
     PlanNotFound = 20_143, NotFound, "The plan does not exist";
+    ProofNeedsEmptyDatabase = 20_150, Refused, "The proof of isolation needs a database without tenants";
     ArchiveDamaged = 20_160, Corrupt, "The archive is damaged";
     ArchiveFormat = 20_161, Invalid, "The archive has a form that this build does not read";
     ArchiveIncomplete = 20_162, Invalid, "The archive is not complete";

@@ -56,6 +56,7 @@ mod ids;
 mod import;
 mod index_form;
 mod index_hash;
+pub mod isolation;
 pub mod jobs;
 mod json;
 mod key_form;

@@ -280,3 +280,8 @@ pub const GRANT_POLICIES_MAX: usize = 256;
 pub const GRANT_CLAIMS_MAX: usize = 64;
 /// What these take, in bytes.
 pub const GRANT_CLAIMS_SIZE_BYTES_MAX: usize = 16_000;
+
+/// The tenants of a proof of isolation.
+pub const PROOF_TENANTS_MAX: usize = 1_000;
+/// How many of the keys that are nobody's, and of the outcomes that were another's, are told one by one.
+pub const ISOLATION_FINDINGS_MAX: usize = 100;

@@ -80,7 +80,7 @@ pub use tenantry_core::{
     TimeHistogram, Token, Tokenizer, TypedKey, TypedPage, TypedRecord, TypedValue, Value, Versioned,
     Violation, field, limits, parameter, parse_json, value,
 };
-pub use tenantry_core::{jobs, sealing, typed};
+pub use tenantry_core::{isolation, jobs, sealing, typed};
 /// A struct as a record type (`Record`), a struct, an enum or a newtype as the value of a field (`Value`).
 pub use tenantry_derive::{Record, Value};
 pub use tenantry_embedded::{Durability, Settings, Stats};

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod expire;
 pub(crate) mod export;
 pub(crate) mod import;
+pub(crate) mod isolation;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod kv;

@@ -118,6 +118,8 @@ operations! {
     ChangeState: Database [ManageDatabase], "make the database read-only or writable";
     CopyDatabase: Database [ManageDatabase], "copy the database";
     EraseDatabase: Database [ManageDatabase], "erase the database";
+    AttributeKeys: Database [ManageDatabase], "say whose every key of the database is";
+    ProveIsolation: Database [ManageDatabase, ManageSchemas, CreateTenants, ListTenants], "prove the isolation of tenants";
     UseKeys: Database [ManageDatabase], "give the database the keys of sealed tenants";
     ManageAllJobs: Database [ManageDatabase], "look at, create, cancel and work on the jobs of all tenants";
 }

@@ -105,6 +105,14 @@ pub(super) async fn attempt(
             Copier::begin(handle, target, env, "copy").await.map(|_| String::new())
         }
         Operation::EraseDatabase => handle.erase().await.map(text),
+        Operation::AttributeKeys => handle.attribute_keys(|_| {}).await.map(text),
+        Operation::ProveIsolation => {
+            let proof = handle.prove_isolation(&crate::isolation::ProofOptions::default(), |_| {}).await;
+            match proof {
+                Err(error) if error.code() == Code::ProofNeedsEmptyDatabase => Ok(String::new()),
+                other => other.map(text),
+            }
+        }
         Operation::ManageAllJobs => {
             handle.jobs(&JobFilter::all(), None, 10).await?;
             Worker::new(handle, JobKinds::standard()).run_one_step().await.map(|_| String::new())
@@ -251,6 +259,8 @@ async fn in_tenant(tenant: &Tenant, operation: Operation, id: i64) -> Result<Str
         | Operation::ChangeState
         | Operation::CopyDatabase
         | Operation::EraseDatabase
+        | Operation::AttributeKeys
+        | Operation::ProveIsolation
         | Operation::ManageAllJobs
         | Operation::ViewJobs
         | Operation::CancelJob
