@@ -224,7 +224,7 @@ pub(crate) struct ProveArguments {
     /// The name of the database, which is not there yet or has no tenants; it is erased all the same
     #[arg(long)]
     pub(crate) name: Option<String>,
-    /// Leave the database as it is at the end
+    /// Leave the database as it is at the end; of its sealed tenants nobody has the keys
     #[arg(long)]
     pub(crate) keep: bool,
 }

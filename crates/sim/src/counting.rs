@@ -1,32 +1,62 @@
-//! An engine that counts the keys that are read: a wrapper over any engine, for assertions about how much a read takes.
+//! An engine that counts the keys that are read: a wrapper over any engine, for assertions about how much a read takes, and to bring work to an end that has none.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tenantry_kv::{
-    ConflictKind, ConflictReport, DatabaseOption, Engine, EngineProfile, Error, Isolation, KeyRange,
-    KeySelector, KvFuture, MutationType, RangeBatch, RangeRequest, ReadTransaction, Result, Transaction,
-    TransactionOption, TransactionRef, Version, Versionstamp, WriteTransaction,
+    ConflictKind, ConflictReport, DatabaseOption, Engine, EngineProfile, Error, ErrorCode, Isolation,
+    KeyRange, KeySelector, KvFuture, MutationType, RangeBatch, RangeRequest, ReadTransaction, Result,
+    Transaction, TransactionOption, TransactionRef, Version, Versionstamp, WriteTransaction,
 };
 
 /// The wrapper. Its clones count together.
 #[derive(Clone)]
 pub struct CountingEngine {
     inner: Arc<dyn Engine>,
-    keys_read: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug)]
+struct Counts {
+    keys_read: AtomicU64,
+    /// How much there may still be of transactions, reads, rows and commits.
+    rest: AtomicI64,
+}
+
+impl Counts {
+    /// Takes from what there may still be.
+    fn spend(&self, amount: usize) -> Result<()> {
+        let amount = i64::try_from(amount).unwrap_or(i64::MAX);
+        match self.rest.fetch_sub(amount, Ordering::Relaxed) > 0 {
+            true => Ok(()),
+            // No error that asks for another attempt.
+            false => Err(Error::new(ErrorCode::INTERNAL_ERROR, "the work does not end")),
+        }
+    }
 }
 
 impl CountingEngine {
     /// Wraps an engine.
     pub fn new(inner: Arc<dyn Engine>) -> CountingEngine {
-        CountingEngine { inner, keys_read: Arc::default() }
+        CountingEngine::with_budget(inner, u64::MAX)
+    }
+
+    /// Wraps an engine that fails for good (4100) once there were so many transactions, reads, rows and commits together: whatever goes on for ever ends.
+    pub fn with_budget(inner: Arc<dyn Engine>, budget: u64) -> CountingEngine {
+        let rest = AtomicI64::new(i64::try_from(budget).unwrap_or(i64::MAX));
+        CountingEngine { inner, counts: Arc::new(Counts { keys_read: AtomicU64::new(0), rest }) }
+    }
+
+    /// How much of the budget is left; nothing when it was passed.
+    pub fn budget_left(&self) -> u64 {
+        u64::try_from(self.counts.rest.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// How many keys were read since it was asked before: one for each point read, whether the key is there or not, and each row of a range.
     pub fn take_keys_read(&self) -> u64 {
-        self.keys_read.swap(0, Ordering::Relaxed)
+        self.counts.keys_read.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -38,8 +68,9 @@ impl fmt::Debug for CountingEngine {
 
 impl Engine for CountingEngine {
     fn begin(&self) -> Result<TransactionRef> {
+        self.counts.spend(1)?;
         let inner = self.inner.begin()?;
-        Ok(Arc::new(CountingTransaction { inner, keys_read: self.keys_read.clone() }))
+        Ok(Arc::new(CountingTransaction { inner, counts: self.counts.clone() }))
     }
 
     fn set_option(&self, option: DatabaseOption) -> Result<()> {
@@ -53,7 +84,7 @@ impl Engine for CountingEngine {
 
 struct CountingTransaction {
     inner: TransactionRef,
-    keys_read: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 }
 
 impl fmt::Debug for CountingTransaction {
@@ -64,20 +95,30 @@ impl fmt::Debug for CountingTransaction {
 
 impl ReadTransaction for CountingTransaction {
     fn get(&self, key: &[u8], isolation: Isolation) -> KvFuture<Option<Bytes>> {
-        self.keys_read.fetch_add(1, Ordering::Relaxed);
-        self.inner.get(key, isolation)
+        self.counts.keys_read.fetch_add(1, Ordering::Relaxed);
+        match self.counts.spend(1) {
+            Ok(()) => self.inner.get(key, isolation),
+            Err(error) => KvFuture::ready(Err(error)),
+        }
     }
 
     fn get_key(&self, selector: &KeySelector, isolation: Isolation) -> KvFuture<Bytes> {
-        self.keys_read.fetch_add(1, Ordering::Relaxed);
-        self.inner.get_key(selector, isolation)
+        self.counts.keys_read.fetch_add(1, Ordering::Relaxed);
+        match self.counts.spend(1) {
+            Ok(()) => self.inner.get_key(selector, isolation),
+            Err(error) => KvFuture::ready(Err(error)),
+        }
     }
 
     fn get_range(&self, request: &RangeRequest, isolation: Isolation) -> KvFuture<RangeBatch> {
-        let (answer, keys_read) = (self.inner.get_range(request, isolation), self.keys_read.clone());
+        if let Err(error) = self.counts.spend(1) {
+            return KvFuture::ready(Err(error));
+        }
+        let (answer, counts) = (self.inner.get_range(request, isolation), self.counts.clone());
         KvFuture::pending(async move {
             let batch = answer.await?;
-            keys_read.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+            counts.keys_read.fetch_add(batch.rows.len() as u64, Ordering::Relaxed);
+            counts.spend(batch.rows.len())?;
             Ok(batch)
         })
     }
@@ -127,7 +168,10 @@ impl Transaction for CountingTransaction {
     }
 
     fn commit(&self) -> KvFuture<()> {
-        self.inner.commit()
+        match self.counts.spend(1) {
+            Ok(()) => self.inner.commit(),
+            Err(error) => KvFuture::ready(Err(error)),
+        }
     }
 
     fn committed_version(&self) -> Result<Version> {

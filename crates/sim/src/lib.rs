@@ -30,6 +30,7 @@ mod scale;
 mod shares;
 mod simulation;
 mod time;
+mod two_worlds;
 mod unreliable;
 mod workload;
 
@@ -43,4 +44,5 @@ pub use shares::{
     ShareReport, ShareScale, SharedRate, off_percent, run_shared_rate, run_shares, run_weights,
 };
 pub use simulation::{Profile, Report, run};
+pub use two_worlds::{Difference, TwoWorldsReport, two_worlds};
 pub use unreliable::UnreliableEngine;

@@ -15,7 +15,7 @@ use std::time::Instant;
 use clap::{Parser, Subcommand, ValueEnum};
 use tenantry_sim::{
     Activity, Campaign, Finding, Oracle, Part, Profile, QueryTally, Report, Scale, WORLD_QUERIES, campaign,
-    minimise, query_worlds, run_caught,
+    minimise, query_worlds, run_caught, two_worlds,
 };
 
 /// Runs Tenantry's engine on a simulated disk and clock, and judges every history.
@@ -79,6 +79,15 @@ enum Command {
         #[arg(long, default_value_t = 2)]
         threads: u64,
     },
+    /// Play scripts of an attacker beside different victims: what it is told must be the same
+    TwoWorlds {
+        /// How many scripts
+        #[arg(long, default_value_t = 3_000)]
+        count: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -112,6 +121,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Run { seed, profile } => run_one(seed, profile.into(), scale),
         Command::Queries { count, first, threads } => ask(count, first, threads.max(1)),
+        Command::TwoWorlds { count, first } => play(count, first),
         Command::Campaign { calm, power, media, first, threads } => {
             let started = Instant::now();
             let mut all = Campaign::default();
@@ -127,6 +137,20 @@ fn main() -> ExitCode {
             tell(&all, power, scale)
         }
     }
+}
+
+/// Plays scripts beside different victims.
+fn play(count: u64, first: u64) -> ExitCode {
+    let started = Instant::now();
+    let report = two_worlds(first..first + count);
+    for difference in &report.differences {
+        println!("FAILED: {difference}");
+        println!("  cargo run --release -p tenantry-sim -- two-worlds --count 1 --first {}", difference.seed);
+    }
+    let (scripts, lines, differences) = (report.scripts, report.lines, report.differences.len());
+    println!("{scripts} scripts beside three victims, {lines} lines, {differences} differences");
+    println!("{:.1} s", started.elapsed().as_secs_f64());
+    if report.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Runs as many seeds as the count takes.
