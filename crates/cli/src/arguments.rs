@@ -14,7 +14,7 @@ pub(crate) use tenant::{CreateArguments, LimitsArguments, SealArguments, TenantC
 #[derive(Debug, Parser)]
 #[command(name = "tenantry", version, about, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// The database: file:PATH, memory:, fdb: or fdb:CLUSTER_FILE
+    /// The database: file:PATH, memory:, fdb: or fdb:CLUSTER_FILE, the last two with ?name=NAME&threads=NUMBER if need be
     #[arg(
         long,
         global = true,

@@ -1,6 +1,8 @@
 //! A client library that the tests load in place of libfdb_c: it has no cluster, and answers as the key that is read says.
 //!
 //! - `ready`: the value `now`, at once. `late`: the value `then`, after a while. `never`: no answer. `error N`: the error N, after a while.
+//! - Handles to databases get its network threads in turn, `fake_transactions_of` tells how many transactions each thread has begun. What `FAKE_FDB_THREADS_MAX` allows is all that
+//!   it takes; as libfdb_c it wants its own path for more than one. With `FAKE_FDB_COPIES_FAIL` they do not start, with `FAKE_FDB_DISCONNECTED` there is no read version.
 //! - A commit succeeds after a while. A range has two rows, at an address that is a multiple of 4 and not of 8.
 #![allow(
     unsafe_code,
@@ -25,12 +27,22 @@ static TRANSACTIONS: AtomicI64 = AtomicI64::new(0);
 static DATABASES: AtomicI64 = AtomicI64::new(0);
 static CANCELLED: AtomicI64 = AtomicI64::new(0);
 static COMMITTED: AtomicI64 = AtomicI64::new(0);
+/// Network threads; whether the library knows where it lies; the handles that were opened; the transactions of each thread.
+static THREADS: AtomicI64 = AtomicI64::new(1);
+static HAS_PATH: AtomicI64 = AtomicI64::new(0);
+static OPENED: AtomicI64 = AtomicI64::new(0);
+static TRANSACTIONS_OF: Mutex<[i64; 64]> = Mutex::new([0; 64]);
 static RUNS: (Mutex<Option<bool>>, Condvar) = (Mutex::new(None), Condvar::new());
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fake_count(which: c_int) -> i64 {
     let counter = [&FUTURES, &TRANSACTIONS, &DATABASES, &CANCELLED, &COMMITTED][which as usize];
     counter.load(Ordering::SeqCst)
+}
+
+#[unsafe(no_mangle)]
+pub extern "C" fn fake_transactions_of(thread: c_int) -> i64 {
+    TRANSACTIONS_OF.lock().unwrap()[thread as usize]
 }
 
 #[derive(Default)]
@@ -111,8 +123,23 @@ pub extern "C" fn fdb_get_error(_code: c_int) -> *const c_char {
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fdb_network_set_option(_code: c_int, value: *const u8, length: c_int) -> c_int {
-    if unsafe { bytes(value, length) } == b"bad" { 2006 } else { 0 }
+pub unsafe extern "C" fn fdb_network_set_option(code: c_int, value: *const u8, length: c_int) -> c_int {
+    let value = unsafe { bytes(value, length) };
+    let threads_max = std::env::var("FAKE_FDB_THREADS_MAX").map_or(1_024, |most| most.parse().unwrap());
+    match code {
+        62 => HAS_PATH.store(i64::from(value.starts_with(b"/")), Ordering::SeqCst),
+        // As a library from before there was the option.
+        65 if threads_max == 0 => return 2007,
+        65 => {
+            let threads = i64::from_le_bytes(value.try_into().unwrap());
+            if !(1..=threads_max).contains(&threads) {
+                return 2006;
+            }
+            THREADS.store(threads, Ordering::SeqCst);
+        }
+        _ => {}
+    }
+    if value == b"bad" { 2006 } else { 0 }
 }
 
 #[unsafe(no_mangle)]
@@ -120,6 +147,17 @@ pub extern "C" fn fdb_setup_network() -> c_int {
     let mut runs = RUNS.0.lock().unwrap();
     if runs.is_some() {
         return 2009;
+    }
+    let copies_fail = std::env::var("FAKE_FDB_COPIES_FAIL").is_ok();
+    if THREADS.load(Ordering::SeqCst) > 1 {
+        if HAS_PATH.load(Ordering::SeqCst) == 0 {
+            return 2123;
+        }
+        if copies_fail {
+            // It is set up even so, as far as the next try is concerned.
+            *runs = Some(false);
+            return 1500;
+        }
     }
     *runs = Some(true);
     0
@@ -148,7 +186,10 @@ pub unsafe extern "C" fn fdb_create_database(path: *const c_char, database: *mut
         return 1515;
     }
     DATABASES.fetch_add(1, Ordering::SeqCst);
-    unsafe { *database = Box::into_raw(Box::new(0)) };
+    let thread = OPENED.fetch_add(1, Ordering::SeqCst) % THREADS.load(Ordering::SeqCst);
+    // Long enough for another thread to open one in between, if it may.
+    std::thread::sleep(Duration::from_millis(2));
+    unsafe { *database = Box::into_raw(Box::new(thread as u8)) };
     0
 }
 
@@ -164,8 +205,12 @@ pub extern "C" fn fdb_database_set_option(_: *mut u8, _: c_int, _: *const u8, _:
 }
 
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fdb_database_create_transaction(_: *mut u8, transaction: *mut *mut u8) -> c_int {
+pub unsafe extern "C" fn fdb_database_create_transaction(
+    database: *mut u8,
+    transaction: *mut *mut u8,
+) -> c_int {
     TRANSACTIONS.fetch_add(1, Ordering::SeqCst);
+    TRANSACTIONS_OF.lock().unwrap()[usize::from(unsafe { *database })] += 1;
     unsafe { *transaction = Box::into_raw(Box::new(0)) };
     0
 }
@@ -192,6 +237,11 @@ pub extern "C" fn fdb_transaction_set_read_version(_: *mut u8, _: i64) {}
 
 #[unsafe(no_mangle)]
 pub extern "C" fn fdb_transaction_get_read_version(_: *mut u8) -> *const Future {
+    if std::env::var("FAKE_FDB_DISCONNECTED").is_ok() {
+        let future = Future::begin();
+        future.answer(Err(1039));
+        return future.give();
+    }
     ready(Some(7i64.to_le_bytes().to_vec()))
 }
 

@@ -1,17 +1,19 @@
 //! The engine: handles to a cluster.
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use tenantry_kv::env::Env;
 use tenantry_kv::{
-    DatabaseOption, Engine, EngineProfile, Error, ErrorCode, Isolation, ReadTransaction, Result,
+    DatabaseOption, Engine, EngineProfile, Error, ErrorCode, Isolation, ReadTransaction, Result, Transaction,
     TransactionOption, TransactionRef,
 };
 
 use crate::binding::{Client, RawDatabase, RawTransaction};
 use crate::counts::{Counts, Stats};
+use crate::handles::Handles;
 use crate::options::{ClientOptions, database_code};
 use crate::report::ClusterReport;
 use crate::transaction::{FoundationDbTransaction, set_option};
@@ -29,9 +31,7 @@ const STATUS_TIMEOUT_MS: i64 = 10_000;
 /// Cheap to share. Dropping it closes its handles; the client library and its network stay for other engines of the process.
 pub struct FoundationDbEngine {
     client: &'static Client,
-    /// One for each network thread.
-    databases: Vec<Arc<RawDatabase>>,
-    next: AtomicUsize,
+    handles: Handles,
     defaults: Arc<Defaults>,
     counts: Arc<Counts>,
     env: Env,
@@ -70,26 +70,18 @@ impl FoundationDbEngine {
     ///
     /// # Errors
     ///
-    /// 10040 when the client library cannot be loaded, or is none or too old, naming what was tried and what to install; 2007 when the process uses other options
-    /// already; 1515 and 2104 when there is no cluster file or it is none; 10004 after [`stop_network`](crate::stop_network).
+    /// 10040 when the client library cannot be loaded or started, or is none or too old, naming what was tried and what to install; 2006 for a number of threads that is out of bounds, or that
+    /// the library does not take; 2007 when the process uses other options already, another number of threads among them, or when the library has no such option; 1515 and 2104 when there is no cluster file or it is none; 10004 after [`stop_network`](crate::stop_network).
     pub fn open(cluster_file: Option<&str>, options: &ClientOptions, env: Env) -> Result<FoundationDbEngine> {
-        if options.client_threads == 0 || options.client_threads > 64 {
-            let detail =
-                format!("client_threads is {}: it has to lie between 1 and 64", options.client_threads);
-            return Err(Error::new(ErrorCode::INVALID_OPTION_VALUE, detail));
-        }
+        options.check()?;
         let client = Client::start(options, &env)?;
-        let databases = (0..options.client_threads)
-            .map(|_| RawDatabase::open(client, cluster_file).map(Arc::new))
-            .collect::<Result<Vec<_>>>()
-            .map_err(|error| {
-                let file = cluster_file.unwrap_or("the default cluster file");
-                Error::new(error.code(), format!("{file} cannot be used: {error}"))
-            })?;
+        let databases = RawDatabase::open_on_each_thread(client, cluster_file).map_err(|error| {
+            let file = cluster_file.unwrap_or("the default cluster file");
+            Error::new(error.code(), format!("{file} cannot be used: {error}"))
+        })?;
         let engine = FoundationDbEngine {
             client,
-            databases,
-            next: AtomicUsize::new(0),
+            handles: Handles::new(databases),
             defaults: Arc::default(),
             counts: Arc::default(),
             env,
@@ -110,18 +102,30 @@ impl FoundationDbEngine {
     /// 1031 when the cluster does not answer.
     pub async fn report(&self) -> Result<ClusterReport> {
         let transaction = self.transaction()?;
-        set_option(transaction.raw(), &TransactionOption::TimeoutMs(STATUS_TIMEOUT_MS))?;
-        set_option(transaction.raw(), &TransactionOption::LockAware)?;
-        let started = self.env.clock.monotonic();
-        transaction.read_version().await?;
-        let read_version_us = self.env.clock.monotonic().saturating_sub(started).as_micros();
-        let status = transaction.get(STATUS_KEY, Isolation::Snapshot).await?.unwrap_or_default();
+        // From the transaction's beginning, with all its attempts.
+        transaction.set_option(TransactionOption::TimeoutMs(STATUS_TIMEOUT_MS))?;
+        let (status, read_version_us) = loop {
+            match self.status(&transaction).await {
+                Ok(status) => break status,
+                Err(error) => transaction.on_error(&error).await?,
+            }
+        };
         let mut report = ClusterReport::of_status(&status)?;
         report.client_version = self.client.version();
         report.client_library = self.client.path().to_owned();
         report.api_version = self.client.api_version();
         report.read_version_us = u64::try_from(read_version_us).unwrap_or(u64::MAX);
         Ok(report)
+    }
+
+    /// The state of the cluster, and how many microseconds a read version took.
+    async fn status(&self, transaction: &FoundationDbTransaction) -> Result<(Bytes, u128)> {
+        transaction.set_option(TransactionOption::LockAware)?;
+        let started = self.env.clock.monotonic();
+        transaction.read_version().await?;
+        let read_version_us = self.env.clock.monotonic().saturating_sub(started).as_micros();
+        let status = transaction.get(STATUS_KEY, Isolation::Snapshot).await?.unwrap_or_default();
+        Ok((status, read_version_us))
     }
 
     /// What was asked of the cluster since the engine was opened.
@@ -135,6 +139,11 @@ impl FoundationDbEngine {
         }
     }
 
+    /// How many network threads the client library of this process has. Each transaction is on one of them, in turn, and so are its watches.
+    pub fn client_threads(&self) -> u32 {
+        self.client.options().client_threads
+    }
+
     /// The API version of the client library that is used: 730 or 710.
     pub fn api_version(&self) -> i32 {
         self.client.api_version()
@@ -142,16 +151,11 @@ impl FoundationDbEngine {
 
     fn transaction(&self) -> Result<FoundationDbTransaction> {
         self.counts.transactions.fetch_add(1, Ordering::Relaxed);
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.databases.len();
-        FoundationDbTransaction::new(
-            self.databases[index].begin()?,
-            self.defaults.clone(),
-            self.counts.clone(),
-        )
+        FoundationDbTransaction::new(self.handles.next().begin()?, self.defaults.clone(), self.counts.clone())
     }
 
     fn set_database_option(&self, code: i32, value: &[u8]) -> Result<()> {
-        self.databases.iter().try_for_each(|database| database.set_option(code, value))
+        self.handles.iter().try_for_each(|database| database.set_option(code, value))
     }
 }
 

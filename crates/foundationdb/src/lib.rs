@@ -26,13 +26,14 @@
 mod binding;
 mod counts;
 mod engine;
+mod handles;
 mod options;
 mod report;
 mod transaction;
 
 pub use counts::Stats;
 pub use engine::FoundationDbEngine;
-pub use options::ClientOptions;
+pub use options::{CLIENT_THREADS_MAX, ClientOptions};
 pub use report::ClusterReport;
 
 /// Stops the client library's network, and waits until its thread has ended. Whatever is under way in this process never completes, and no engine can be opened any

@@ -1,6 +1,10 @@
 //! Options: of the client library, and those of transactions and databases in the library's numbers.
 
-use tenantry_kv::{StreamingMode, TransactionOption};
+use tenantry_kv::{Error, ErrorCode, Result, StreamingMode, TransactionOption};
+
+/// The most network threads of a process. FoundationDB's client library takes up to 1,024; each has a copy of the library in memory and connections of its own, and a
+/// process that needs this many is better several.
+pub const CLIENT_THREADS_MAX: u32 = 64;
 
 /// How the client library of this process is found and run. The first engine that is opened decides: the library can be loaded and started once in a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -8,9 +12,12 @@ use tenantry_kv::{StreamingMode, TransactionOption};
 pub struct ClientOptions {
     /// The library's path. Default: what the operating system's loader finds as libfdb_c, then the folders of FoundationDB's packages.
     pub library_path: Option<String>,
-    /// How many network threads there are, each with a handle of its own to the cluster; transactions are shared out among them. Default 1. More need the path of the
-    /// library, which is then loaded that many times.
+    /// How many network threads there are, each with a handle of its own to the cluster; transactions are shared out among them. Default 1, and at most
+    /// [`CLIENT_THREADS_MAX`]. More than one need the path of the library, which is then copied and loaded that many times; not on Windows.
     pub client_threads: u32,
+    /// Where the library puts its copies for more than one thread, until they are loaded. Default the library's, which is `/tmp`. They are code: a folder that others
+    /// can write to, or from which nothing may be executed, will not do. Since release 7.3.
+    pub temporary_directory: Option<String>,
     /// The folder for the library's trace files; `None` for no traces. Default none.
     pub trace_directory: Option<String>,
     /// The form of the traces: `xml` or `json`. Default the library's, which is `xml`.
@@ -44,6 +51,7 @@ impl Default for ClientOptions {
         ClientOptions {
             library_path: None,
             client_threads: 1,
+            temporary_directory: None,
             trace_directory: None,
             trace_format: None,
             tls_certificate_path: None,
@@ -79,6 +87,18 @@ impl NetworkOption {
 }
 
 impl ClientOptions {
+    /// Fails for what no library takes.
+    pub(crate) fn check(&self) -> Result<()> {
+        if (1..=CLIENT_THREADS_MAX).contains(&self.client_threads) {
+            return Ok(());
+        }
+        let detail = format!(
+            "client_threads is {}: it has to lie between 1 and {CLIENT_THREADS_MAX}",
+            self.client_threads
+        );
+        Err(Error::new(ErrorCode::INVALID_OPTION_VALUE, detail))
+    }
+
     /// The options in the library's numbers (`fdb_c_options.g.h` of release 7.3), in the order in which they are to be set.
     pub(crate) fn network_options(&self) -> Vec<NetworkOption> {
         let mut options = Vec::new();
@@ -91,6 +111,7 @@ impl ClientOptions {
             (53, "tls_ca_path", &self.tls_authorities_path),
             (47, "tls_verify_peers", &self.tls_verify_peers),
             (63, "external_client_directory", &self.external_client_directory),
+            (91, "client_tmp_dir", &self.temporary_directory),
         ];
         for (code, name, value) in texts {
             options.extend(value.iter().map(|value| NetworkOption::text(code, name, value)));

@@ -41,10 +41,6 @@ impl FoundationDbTransaction {
         Ok(FoundationDbTransaction { raw: Arc::new(raw), defaults, counts, has_writes: Arc::default() })
     }
 
-    pub(crate) fn raw(&self) -> &RawTransaction {
-        &self.raw
-    }
-
     fn wrote(&self) {
         self.has_writes.store(true, Ordering::Release);
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pollster::block_on;
-use tenantry_foundationdb::{ClientOptions, FoundationDbEngine};
+use tenantry_foundationdb::{CLIENT_THREADS_MAX, ClientOptions, FoundationDbEngine};
 use tenantry_kv::{
     DatabaseOption, Engine, Error, ErrorCode, Isolation, RangeRequest, TransactionOption, TransactionRef,
 };
@@ -42,6 +42,17 @@ fn counts() -> [i64; 5] {
         let library = libloading::Library::new(library()).unwrap();
         let count: libloading::Symbol<extern "C" fn(i32) -> i64> = library.get(b"fake_count").unwrap();
         std::array::from_fn(|which| count(which as i32))
+    }
+}
+
+/// How many transactions each network thread has begun.
+fn transactions_of_threads(threads: i32) -> Vec<i64> {
+    // SAFETY: as in `counts`.
+    unsafe {
+        let library = libloading::Library::new(library()).unwrap();
+        let count: libloading::Symbol<extern "C" fn(i32) -> i64> =
+            library.get(b"fake_transactions_of").unwrap();
+        (0..threads).map(|thread| count(thread)).collect()
     }
 }
 
@@ -187,6 +198,12 @@ fn every_start_in_a_process_of_its_own() {
     in_a_process("a_process_that_just_ends_stops_the_network", &[]);
     in_a_process("several_threads_have_handles_of_their_own", &[]);
     in_a_process("threads_that_open_at_once_share_one_start", &[]);
+    in_a_process("engines_that_open_at_once_have_all_threads_each", &[]);
+    in_a_process("a_handle_that_is_not_connected_gets_no_transactions", &[("FAKE_FDB_DISCONNECTED", "1")]);
+    let refused = "a_number_of_threads_that_the_library_refuses_is_named";
+    in_a_process(refused, &[("FAKE_FDB_THREADS_MAX", "1")]);
+    in_a_process(refused, &[("FAKE_FDB_THREADS_MAX", "0")]);
+    in_a_process("threads_that_do_not_start_are_told_once_and_for_all", &[("FAKE_FDB_COPIES_FAIL", "1")]);
 }
 
 #[test]
@@ -220,17 +237,105 @@ fn a_process_that_just_ends_stops_the_network() {
     std::mem::forget(open());
 }
 
+fn with_threads(threads: u32) -> ClientOptions {
+    let mut options = options();
+    options.client_threads = threads;
+    options
+}
+
+fn refusal(options: &ClientOptions) -> Error {
+    FoundationDbEngine::open(None, options, tenantry_env::system()).unwrap_err()
+}
+
 #[test]
 #[ignore = "in a process of its own, started by a test above"]
 fn several_threads_have_handles_of_their_own() {
-    let mut options = options();
-    options.client_threads = 3;
-    let engine = FoundationDbEngine::open(None, &options, tenantry_env::system()).unwrap();
-    assert_eq!(counts()[2], 3);
-    assert_eq!(get(&engine.begin().unwrap(), "late").unwrap().unwrap(), "then");
-    options.client_threads = 0;
-    let error = FoundationDbEngine::open(None, &options, tenantry_env::system()).unwrap_err();
-    assert_eq!(error.code(), ErrorCode::INVALID_OPTION_VALUE);
+    for threads in [0, CLIENT_THREADS_MAX + 1, u32::MAX] {
+        let error = refusal(&with_threads(threads));
+        assert_eq!(error.code(), ErrorCode::INVALID_OPTION_VALUE);
+        assert!(error.to_string().contains(&threads.to_string()), "{error}");
+    }
+    let engine = FoundationDbEngine::open(None, &with_threads(3), tenantry_env::system()).unwrap();
+    assert_eq!((counts()[2], engine.client_threads()), (3, 3));
+    // All handles but the first have asked for a read version.
+    assert_eq!(transactions_of_threads(3), [0, 1, 1]);
+    for _ in 0..30 {
+        assert_eq!(get(&engine.begin().unwrap(), "ready").unwrap().unwrap(), "now");
+    }
+    assert_eq!(transactions_of_threads(3), [10, 11, 11]);
+    // A watch is where its transaction is.
+    let watches: Vec<_> = (0..3).map(|_| engine.begin().unwrap().watch(b"k")).collect();
+    assert_eq!(transactions_of_threads(3), [11, 12, 12]);
+    watches.into_iter().for_each(|watch| block_on(watch).unwrap());
+
+    // The first one decides.
+    for threads in [1, 2] {
+        let error = refusal(&with_threads(threads));
+        assert_eq!(error.code(), ErrorCode::INVALID_OPTION);
+        assert!(error.to_string().contains(&format!("3 network threads, not {threads}")), "{error}");
+    }
+    drop(FoundationDbEngine::open(None, &with_threads(3), tenantry_env::system()).unwrap());
+    drop(engine);
+    eventually(|| counts()[2] == 0);
+}
+
+/// The library gives its threads to handles in turn, whoever opens them: engines that open at a time once had several handles on one thread and none on another.
+#[test]
+#[ignore = "in a process of its own, started by a test above"]
+fn engines_that_open_at_once_have_all_threads_each() {
+    let openers: Vec<_> = (0..6)
+        .map(|_| {
+            std::thread::spawn(|| {
+                FoundationDbEngine::open(None, &with_threads(4), tenantry_env::system()).unwrap()
+            })
+        })
+        .collect();
+    let engines: Vec<_> = openers.into_iter().map(|opener| opener.join().unwrap()).collect();
+    for engine in &engines {
+        let before = transactions_of_threads(4);
+        (0..4).for_each(|_| drop(engine.begin().unwrap()));
+        let begun: Vec<i64> =
+            transactions_of_threads(4).iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(begun, [1; 4]);
+    }
+}
+
+/// A handle that has no read version yet fails what it is asked: it is asked for nothing but that.
+#[test]
+#[ignore = "in a process of its own, started by a test above"]
+fn a_handle_that_is_not_connected_gets_no_transactions() {
+    let engine = FoundationDbEngine::open(None, &with_threads(2), tenantry_env::system()).unwrap();
+    for _ in 0..10 {
+        drop(engine.begin().unwrap());
+    }
+    let [first, second] = transactions_of_threads(2)[..] else { unreachable!() };
+    // Of the other one, the versions that it was asked for, one after the other.
+    assert!(first == 10 && (1..=10).contains(&second), "{first} {second}");
+    assert_eq!(counts()[1], 1, "what failed is gone");
+}
+
+#[test]
+#[ignore = "in a process of its own, started by a test above"]
+fn a_number_of_threads_that_the_library_refuses_is_named() {
+    let error = refusal(&with_threads(2));
+    let is_known = std::env::var("FAKE_FDB_THREADS_MAX").unwrap() == "1";
+    let code = if is_known { ErrorCode::INVALID_OPTION_VALUE } else { ErrorCode::INVALID_OPTION };
+    assert_eq!(error.code(), code);
+    assert!(error.to_string().contains("client_threads_per_version"), "{error}");
+}
+
+/// The library does not set its network up twice: what it said the first time is what there is to say.
+#[test]
+#[ignore = "in a process of its own, started by a test above"]
+fn threads_that_do_not_start_are_told_once_and_for_all() {
+    let mut options = with_threads(2);
+    options.temporary_directory = Some("/no/such/folder".to_owned());
+    let first = refusal(&options);
+    assert_eq!(first.code(), ErrorCode::CLIENT_LIBRARY_UNUSABLE);
+    assert!(first.to_string().contains("/no/such/folder"), "{first}");
+    for options in [options, with_threads(1)] {
+        assert_eq!(refusal(&options).to_string(), first.to_string());
+    }
 }
 
 #[test]

@@ -30,6 +30,9 @@ const LIBRARY: &str = "TENANTRY_FDB_LIBRARY";
 /// In percent, how often the client library misbehaves at the places where it can.
 const BUGGIFY: &str = "TENANTRY_TEST_FDB_BUGGIFY";
 
+/// How many network threads the client library has.
+const THREADS: &str = "TENANTRY_TEST_FDB_THREADS";
+
 /// The tests of this file use the whole cluster, one after the other.
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -48,6 +51,9 @@ fn cluster(test: &str) -> Option<(String, MutexGuard<'static, ()>)> {
 fn options() -> ClientOptions {
     let mut options = ClientOptions::default();
     options.library_path = std::env::var(LIBRARY).ok();
+    if let Ok(threads) = std::env::var(THREADS) {
+        options.client_threads = threads.parse().unwrap();
+    }
     // Misbehaviour is switched on for all tests of the process if it is for one: a process has one set of options.
     if let Ok(percent) = std::env::var(BUGGIFY) {
         let percent = percent.parse().unwrap();
@@ -241,6 +247,67 @@ fn a_watch_fires() {
         drop((transaction, writer));
         watch.await.unwrap();
     });
+}
+
+/// A commit through one handle is in every read version that another one is given afterwards, and wakes its watches.
+#[test]
+fn what_one_handle_commits_the_others_see() {
+    let Some((cluster_file, _turn)) = well_behaved_cluster("what_one_handle_commits_the_others_see") else {
+        return;
+    };
+    let engine = emptied(&cluster_file);
+    let threads = engine.client_threads();
+    block_on(async {
+        // Until every handle is connected.
+        for _ in 0..200 {
+            let transaction = engine.begin().unwrap();
+            while let Err(error) = transaction.read_version().await {
+                transaction.on_error(&error).await.unwrap();
+            }
+        }
+        // The number of transactions in a round has nothing in common with that of the handles: each meets each.
+        for round in 0..500u32 {
+            let watching = engine.begin().unwrap();
+            let watch = (round % 10 == 0).then(|| watching.watch(b"k"));
+            watching.commit().await.unwrap();
+            let writer = engine.begin().unwrap();
+            writer.set(b"k", &round.to_be_bytes());
+            writer.commit().await.unwrap();
+            let committed = writer.committed_version().unwrap();
+            for _ in 0..=threads {
+                let reader = engine.begin().unwrap();
+                let seen = reader.get(b"k", Isolation::Serializable).await.unwrap();
+                assert_eq!(seen.as_deref(), Some(&round.to_be_bytes()[..]));
+                assert!(reader.read_version().await.unwrap() >= committed);
+                if threads % 2 == 1 {
+                    drop(engine.begin().unwrap());
+                }
+            }
+            if let Some(watch) = watch {
+                watch.await.unwrap();
+            }
+        }
+    });
+}
+
+/// All of this file again in a process whose client library has two network threads: it cannot be given another number in this one.
+#[test]
+fn everything_holds_with_two_threads() {
+    if std::env::var(THREADS).is_ok() {
+        return;
+    }
+    let Some((_, _turn)) = cluster("everything_holds_with_two_threads") else { return };
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--test-threads=1", "--nocapture"])
+        .env(THREADS, "2")
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// A cluster file that names a place where nobody listens: the transaction fails within its time, typed.

@@ -35,7 +35,7 @@
 //! - `file:./data`: the embedded engine in a directory, durable: a commit returns after the data is on disk.
 //! - `memory:`: the embedded engine in memory, gone with the process.
 //! - `fdb:` and `fdb:/path/to/fdb.cluster`: a FoundationDB cluster, of release 7.1 or later, by the default cluster file or another. FoundationDB's client library is loaded
-//!   when such a URL is opened.
+//!   when such a URL is opened. `fdb:/path/to/fdb.cluster?name=shop&threads=2` is another database than `main`, and two network threads.
 //!
 //! # The allocator
 //!
@@ -52,6 +52,7 @@
 
 mod keys;
 mod options;
+mod url;
 
 /// A type of bytes fields, and what the key-value space gives.
 pub use bytes::Bytes;

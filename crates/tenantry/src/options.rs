@@ -11,6 +11,7 @@ use tenantry_kv::Engine;
 use tenantry_kv::env::Env;
 
 use crate::keys::KeyFiles;
+use crate::url::Place;
 
 /// The name of the database when nobody gives another.
 const NAME_DEFAULT: &str = "main";
@@ -108,21 +109,24 @@ impl Options {
         self
     }
 
-    /// Opens the database of a URL.
+    /// Opens the database of a URL. The URL of a cluster may have options behind a question mark: `name=NAME`, in place of [`name`](Options::name), and `threads=NUMBER`, in
+    /// place of [`ClientOptions::client_threads`]: `fdb:CLUSTER_FILE?name=shop&threads=2`.
     ///
     /// # Errors
     ///
-    /// 20002 for a URL that is none of `file:PATH`, `memory:`, `fdb:` and `fdb:PATH`; 10003 when another process has the database open, with its name; 10005 and 20001 for a
+    /// 20002 for a URL that is none of `file:PATH`, `memory:`, `fdb:` and `fdb:CLUSTER_FILE`, or has an option that there is not; 10003 when another process has the database open, with its name; 10005 and 20001 for a
     /// format that this build cannot use; 10001 when a file is damaged, naming it; 10006 when it is not there and may not be created; 2006 for a setting out of
-    /// bounds; 20117 and 20118 for keys that are not there. On a cluster: 10040 without a client library, 1515 and 2104 without a cluster file, 1031 when it does not answer within the deadline.
+    /// bounds; 20117 and 20118 for keys that are not there. On a cluster: 10040 without a client library, 2007 when this process has opened a cluster with another number of threads or other
+    /// options of the client, 1515 and 2104 without a cluster file, 1031 when it does not answer within the deadline.
     pub async fn open(&self, url: &str) -> Result<Database> {
         let env = tenantry_env::system();
         let keyring = self.keys.as_ref().map(KeyFiles::open).transpose()?;
-        let opened = self.open_engine(url, &env)?;
+        let place = Place::parse(url)?;
+        let (opened, name) = (self.open_engine(&place, &env)?, self.name_in(&place));
         // One in memory is always new.
-        let database = match self.creates || url == "memory:" {
-            true => tenantry_core::Database::open(opened.engine(), env, &self.name).await?,
-            false => tenantry_core::Database::open_existing(opened.engine(), env, &self.name).await?,
+        let database = match self.creates || place == Place::Memory {
+            true => tenantry_core::Database::open(opened.engine(), env, name).await?,
+            false => tenantry_core::Database::open_existing(opened.engine(), env, name).await?,
         };
         if keyring.is_some() {
             database.set_keyring(keyring).await?;
@@ -137,16 +141,17 @@ impl Options {
     /// As [`open`](Options::open) and [`Copier::begin`].
     pub async fn copier(&self, source: &Database, url: &str) -> Result<Copier> {
         let env = tenantry_env::system();
-        let opened = self.open_engine(url, &env)?;
-        Copier::begin(source, opened.engine(), env, &self.name).await
+        let place = Place::parse(url)?;
+        let opened = self.open_engine(&place, &env)?;
+        Copier::begin(source, opened.engine(), env, self.name_in(&place)).await
     }
 
-    fn open_engine(&self, url: &str, env: &Env) -> Result<Opened> {
-        Ok(match url.split_once(':') {
-            Some(("memory", "")) => {
+    fn open_engine(&self, place: &Place<'_>, env: &Env) -> Result<Opened> {
+        Ok(match place {
+            Place::Memory => {
                 Opened::Embedded(Arc::new(EmbeddedEngine::in_memory(self.settings.clone(), env.clone())?))
             }
-            Some(("file", path)) if !path.is_empty() => {
+            Place::Directory(path) => {
                 if !self.creates && !env.storage.exists(path)? {
                     let detail = format!("there is no database in {path}");
                     return Err(
@@ -155,16 +160,23 @@ impl Options {
                 }
                 Opened::Embedded(Arc::new(EmbeddedEngine::open(path, self.settings.clone(), env.clone())?))
             }
-            Some(("fdb", path)) => {
+            Place::Cluster(cluster) => {
                 let mut client = self.client.clone();
                 if client.library_path.is_none() {
                     client.library_path = variable(LIBRARY_VARIABLE);
                 }
-                let cluster_file = (!path.is_empty()).then_some(path);
-                Opened::FoundationDb(Arc::new(FoundationDbEngine::open(cluster_file, &client, env.clone())?))
+                client.client_threads = cluster.threads.unwrap_or(client.client_threads);
+                Opened::FoundationDb(Arc::new(FoundationDbEngine::open(cluster.file, &client, env.clone())?))
             }
-            _ => return Err(unusable(url, "write file:PATH, memory:, fdb: or fdb:CLUSTER_FILE")),
         })
+    }
+
+    /// The name of the database: what the URL says goes before what the options say.
+    fn name_in<'a>(&'a self, place: &Place<'a>) -> &'a str {
+        match place {
+            Place::Cluster(cluster) => cluster.name.unwrap_or(&self.name),
+            _ => &self.name,
+        }
     }
 }
 
@@ -182,11 +194,6 @@ impl Opened {
             Opened::FoundationDb(engine) => engine.clone(),
         }
     }
-}
-
-fn unusable(url: &str, why: &str) -> Error {
-    let shown: String = url.chars().take(80).collect();
-    Error::new(Code::DatabaseUrl, format!("{shown:?}: {why}"))
 }
 
 /// An open database: all that [`tenantry_core::Database`] can do, and what belongs to the engine underneath. Dropping the last one closes it.

@@ -1,13 +1,13 @@
 //! The client library of this process: loaded once, its network started once, stopped once.
 //!
-//! The library allows one API version and one network thread a process, and no second start. So the first engine that is opened decides on the library and
+//! The library allows one API version and one set of options a process, the number of network threads among them, and no second start. So the first engine that is opened decides on the library and
 //! its options; a later one with others is told so.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libloading::Library;
 use tenantry_kv::env::{Env, ThreadHandle};
@@ -32,6 +32,10 @@ pub(crate) struct Client {
     is_stopped: AtomicBool,
     network: Mutex<Option<Box<dyn ThreadHandle>>>,
     transactions: AtomicU64,
+    /// Held by whoever opens handles.
+    pub(super) opening: Mutex<()>,
+    /// Why the network was not set up, if that was tried. The library does not try it a second time.
+    set_up_error: OnceLock<Error>,
 }
 
 impl fmt::Debug for Client {
@@ -78,19 +82,22 @@ impl Client {
     /// library's own for an option that it refuses.
     pub(crate) fn start(options: &ClientOptions, env: &Env) -> Result<&'static Client> {
         let mut current = current();
+        if let Some(error) = current.and_then(|client| client.set_up_error.get()) {
+            return Err(error.clone());
+        }
         let client = match *current {
             Some(client) if client.options == *options => client,
             Some(client) if !client.is_running.load(Ordering::Acquire) => {
                 // The last try ended at a refused option.
                 let (library, path) = load(options)?;
                 if path != client.path {
-                    return Err(client.is_other());
+                    return Err(client.is_other(options));
                 }
                 drop(library);
                 let again = Client::of(&client.path, options, client.api_version)?;
                 *current.insert(again)
             }
-            Some(client) => return Err(client.is_other()),
+            Some(client) => return Err(client.is_other(options)),
             None => *current.insert(Client::load(options)?),
         };
         if client.is_stopped.load(Ordering::Acquire) {
@@ -102,9 +109,15 @@ impl Client {
         Ok(client)
     }
 
-    fn is_other(&self) -> Error {
+    /// Why `options` cannot be had any more.
+    fn is_other(&self, options: &ClientOptions) -> Error {
+        let (threads, wanted) = (self.options.client_threads, options.client_threads);
+        let others = match threads == wanted {
+            true => "other client options".to_owned(),
+            false => format!("{threads} network threads, not {wanted}"),
+        };
         let detail = format!(
-            "this process already uses {} with other client options; they can be given once in a process",
+            "this process already uses {} with {others}: the first database that is opened on a cluster decides, for as long as the process runs",
             self.path
         );
         Error::new(ErrorCode::INVALID_OPTION, detail)
@@ -153,6 +166,8 @@ impl Client {
             is_stopped: AtomicBool::new(false),
             network: Mutex::default(),
             transactions: AtomicU64::new(0),
+            opening: Mutex::default(),
+            set_up_error: OnceLock::new(),
         }))
     }
 
@@ -161,7 +176,8 @@ impl Client {
             // More than one thread needs the library a second time, as an "external" client.
             let path = std::fs::canonicalize(&self.path).map_err(|error| {
                 let detail = format!(
-                    "several client threads need the path of the library, and {} is none ({error}): give the library's full path",
+                    "several client threads need the path of the library, and {} is none ({error}): give its full path, by TENANTRY_FDB_LIBRARY or \
+                     ClientOptions::library_path",
                     self.path
                 );
                 Error::new(ErrorCode::INVALID_OPTION, detail)
@@ -176,7 +192,10 @@ impl Client {
             self.set_network_option(&option)?;
         }
         // SAFETY: once, after the API version was selected: the caller holds the lock on `CLIENT`.
-        self.check(unsafe { (self.functions.setup_network)() })?;
+        self.check(unsafe { (self.functions.setup_network)() }).map_err(|error| {
+            let error = self.not_set_up(error);
+            self.set_up_error.get_or_init(|| error).clone()
+        })?;
         let run = move || {
             // SAFETY: once, on a thread of its own, after the set-up. It returns when the network is stopped.
             unsafe { (self.functions.run_network)() };
@@ -188,6 +207,20 @@ impl Client {
         self.is_running.store(true, Ordering::Release);
         self.stop_first_at_exit();
         Ok(())
+    }
+
+    /// Why the network could not be set up.
+    fn not_set_up(&self, error: Error) -> Error {
+        let threads = self.options.client_threads;
+        if threads == 1 {
+            return error;
+        }
+        let folder = self.options.temporary_directory.as_deref().unwrap_or("/tmp");
+        let detail = format!(
+            "the client library did not start {threads} network threads ({error}): for each it puts a copy of {} into {folder} and loads it, which needs room there              and the right to execute it (ClientOptions::temporary_directory names another folder)",
+            self.path
+        );
+        Error::new(ErrorCode::CLIENT_LIBRARY_UNUSABLE, detail)
     }
 
     /// Makes the stop the first thing that happens when the process ends. The library has objects that it makes when it first needs them, and destroys when the process ends, the
@@ -246,6 +279,10 @@ impl Client {
 
     pub(crate) fn api_version(&self) -> i32 {
         self.api_version
+    }
+
+    pub(crate) fn options(&self) -> &ClientOptions {
+        &self.options
     }
 
     pub(crate) fn path(&self) -> &str {

@@ -3,7 +3,7 @@
 use std::ffi::c_int;
 use std::fmt;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use tenantry_kv::{RangeBatch, Result, Version, Versionstamp};
@@ -29,7 +29,7 @@ impl RawDatabase {
     /// # Errors
     ///
     /// The library's own for a file that is not there or not a cluster file; 2006 for a path with a zero byte; 10004 after the network was stopped.
-    pub(crate) fn open(client: &'static Client, cluster_file: Option<&str>) -> Result<RawDatabase> {
+    fn open(client: &'static Client, cluster_file: Option<&str>) -> Result<RawDatabase> {
         client.check_running()?;
         let path = cluster_file.map(|path| c_string("the path of the cluster file", path)).transpose()?;
         let mut pointer = std::ptr::null_mut();
@@ -41,6 +41,22 @@ impl RawDatabase {
         client.check(code)?;
         let pointer = NonNull::new(pointer).ok_or(tenantry_kv::ErrorCode::INTERNAL_ERROR)?;
         Ok(RawDatabase { pointer, client })
+    }
+
+    /// A handle for each network thread of the library.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](RawDatabase::open).
+    pub(crate) fn open_on_each_thread(
+        client: &'static Client,
+        cluster_file: Option<&str>,
+    ) -> Result<Vec<Arc<RawDatabase>>> {
+        // The library gives its threads to handles in turn: if two engines opened theirs at a time, one could have all of its handles on one thread.
+        let _turn = client.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..client.options().client_threads)
+            .map(|_| RawDatabase::open(client, cluster_file).map(Arc::new))
+            .collect()
     }
 
     /// Sets a database option by its code.
