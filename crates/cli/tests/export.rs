@@ -1,6 +1,8 @@
 //! What is exported and imported again is the same, in both formats, to the last bit that a record can hold.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -58,7 +60,7 @@ impl Cli {
 
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("tenantry"));
-        command.env("TENANTRY_DB", format!("file:{}", self.path("db").display())).env("NO_COLOR", "1");
+        command.env("TENANTRY_DB", common::url(self.path("db").as_ref())).env("NO_COLOR", "1");
         command.args(words);
         command
     }

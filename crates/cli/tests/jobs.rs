@@ -1,6 +1,8 @@
 //! Jobs on the command line: a process that is killed in the middle of one, and another that goes on.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
 
+mod common;
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -35,7 +37,7 @@ impl Cli {
     }
 
     fn url(&self) -> String {
-        format!("file:{}", self.directory.path().join("db").display())
+        common::url(&self.directory.path().join("db"))
     }
 
     fn command(&self, arguments: &[&str]) -> Command {

@@ -1,6 +1,8 @@
 //! Limits, plans, usage and the recount on the command line.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -11,7 +13,7 @@ struct Cli(TempDir);
 
 impl Cli {
     fn run(&self, arguments: &[&str]) -> Output {
-        let url = format!("file:{}", self.0.path().join("db").display());
+        let url = common::url(&self.0.path().join("db"));
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("tenantry"));
         let output = command.env("TENANTRY_DB", url).env("NO_COLOR", "1").args(arguments).output().unwrap();
         assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{arguments:?}");

@@ -1,6 +1,8 @@
 //! Changes under conditions, and tables with blank cells.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
 
+mod common;
+
 use std::process::Output;
 
 use assert_cmd::Command;
@@ -29,7 +31,7 @@ impl Cli {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let url = format!("file:{}", self.directory.path().join("db").display());
+        let url = common::url(&self.directory.path().join("db"));
         let mut command = Command::cargo_bin("tenantry").unwrap();
         command.env("TENANTRY_DB", url).env("NO_COLOR", "1").args(arguments).output().unwrap()
     }

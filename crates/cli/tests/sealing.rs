@@ -1,6 +1,8 @@
 //! Sealed tenants from the command line: keys, certificates, and what a command says that lacks them.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
 
+mod common;
+
 use std::process::Output;
 
 use assert_cmd::Command;
@@ -32,7 +34,7 @@ impl Cli {
     /// With no keys.
     fn command(&self, database: &str, arguments: &[&str]) -> Command {
         let mut command = Command::cargo_bin("tenantry").unwrap();
-        command.env("TENANTRY_DB", format!("file:{}", self.path(database))).env("NO_COLOR", "1");
+        command.env("TENANTRY_DB", common::url(self.path(database).as_ref())).env("NO_COLOR", "1");
         for variable in ["TENANTRY_KEY_STORE", "TENANTRY_ROOT_KEY_FILE", "TENANTRY_ROOT_KEY"] {
             command.env_remove(variable);
         }

@@ -7,6 +7,8 @@
     reason = "a test that prints its figures"
 )]
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -27,7 +29,7 @@ impl Cli {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin("tenantry"));
-        let url = format!("file:{}", self.directory.path().join("db").display());
+        let url = common::url(&self.directory.path().join("db"));
         command.env("TENANTRY_DB", url).env("NO_COLOR", "1").args(arguments);
         command
     }

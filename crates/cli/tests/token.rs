@@ -1,6 +1,8 @@
 //! Commands by the right of a token.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types, reason = "a test")]
 
+mod common;
+
 use std::path::PathBuf;
 use std::process::Output;
 
@@ -44,7 +46,7 @@ impl Cli {
 
     fn run_as(&self, token: Option<&str>, arguments: &[&str]) -> Output {
         let mut command = Command::cargo_bin("tenantry").unwrap();
-        command.env("TENANTRY_DB", format!("file:{}", self.path("db").display())).env("NO_COLOR", "1");
+        command.env("TENANTRY_DB", common::url(&self.path("db"))).env("NO_COLOR", "1");
         if let Some(token) = token {
             command.env("TENANTRY_TOKEN", token).env("TENANTRY_JWKS", self.path("keys.json"));
         }

@@ -159,10 +159,9 @@ mod tests {
 /// Records in both formats, in the store and in the log.
 #[cfg(test)]
 mod stored_tests {
-    use std::sync::Arc;
 
     use pollster::block_on;
-    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+    use tenantry_kv::conformance::reference::manual_env;
 
     use super::*;
     use crate::record::frame::{self, Format};
@@ -173,8 +172,8 @@ mod stored_tests {
 
     fn tenant() -> Tenant {
         let env = manual_env();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "test")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &crate::test_engine::name("test"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         block_on(database.create_tenant("acme", "s")).unwrap()
     }

@@ -375,10 +375,9 @@ fn prefix_of(transaction: &TenantTransaction, region: Region) -> Result<(Bytes, 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use pollster::block_on;
-    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+    use tenantry_kv::conformance::reference::manual_env;
 
     use super::*;
     use crate::query::Query;
@@ -422,7 +421,8 @@ mod tests {
     fn tenant() -> Tenant {
         let env = manual_env();
         let database =
-            block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+            block_on(Database::open(crate::test_engine::engine(&env), env, &crate::test_engine::name("t")))
+                .unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         block_on(database.create_tenant("acme", "s")).unwrap()
     }

@@ -199,7 +199,7 @@ mod tests {
     use std::time::Duration;
 
     use pollster::block_on;
-    use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+    use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 
     use super::*;
     use crate::change_log::{LogPosition, read_after};
@@ -228,8 +228,8 @@ mod tests {
 
     fn tenant() -> (Tenant, Arc<ManualClock>) {
         let (env, clock) = manual_env_with_clock();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "t")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         (block_on(database.create_tenant("acme", "s")).unwrap(), clock)
     }

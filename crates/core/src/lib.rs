@@ -75,6 +75,9 @@ mod schema;
 pub mod sealing;
 mod tenant;
 mod tenant_state;
+#[cfg(test)]
+#[path = "../tests/common/engine.rs"]
+mod test_engine;
 mod text;
 pub mod typed;
 mod typed_records;

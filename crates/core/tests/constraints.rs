@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use tenantry_core::{
     Code, Database, Error, Kind, PrimaryKey, Record, RecordType, SchemaDefinition, Tenant, Value,
 };
-use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+use tenantry_kv::conformance::reference::manual_env;
 
 fn schema(fields: &str) -> SchemaDefinition {
     let text = format!(
@@ -35,8 +35,8 @@ fn refused(fields: &str) -> String {
 
 fn tenant_of(schema: &SchemaDefinition) -> Tenant {
     let env = manual_env();
-    let engine = std::sync::Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "test")).unwrap();
+    let engine = common::engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &common::engine::name("test"))).unwrap();
     block_on(database.apply_schema(schema)).unwrap();
     block_on(database.create_tenant("acme", &schema.name)).unwrap()
 }

@@ -11,14 +11,14 @@ use bytes::Bytes;
 use common::SCHEMA;
 use pollster::block_on;
 use tenantry_core::{Code, Database, Error, Idempotent, Result, SchemaDefinition, Tenant};
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn world() -> (Database, Tenant, Arc<ManualClock>) {
     let (env, clock) = manual_env_with_clock();
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "test")).unwrap();
+    let engine = common::engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &common::engine::name("test"))).unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     let tenant = block_on(database.create_tenant("acme", "shop")).unwrap();
     (database, tenant, clock)

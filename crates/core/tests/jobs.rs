@@ -109,8 +109,8 @@ struct World {
 impl World {
     fn new() -> World {
         let (env, clock) = manual_env_with_clock();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "test")).unwrap();
+        let engine = common::engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &common::engine::name("test"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(common::SCHEMA).unwrap())).unwrap();
         World { database, clock, steps: Arc::default() }
     }

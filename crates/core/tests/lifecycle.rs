@@ -20,7 +20,8 @@ fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {
 /// A second handle on the same database, as another process has one: it knows nothing of what the first one does.
 fn other(database: &Database) -> Database {
     let env = tenantry_kv::conformance::reference::manual_env();
-    block_on(Database::open(tenantry_core::engine_access::engine(database).clone(), env, "test")).unwrap()
+    block_on(Database::open(tenantry_core::engine_access::engine(database).clone(), env, database.name()))
+        .unwrap()
 }
 
 fn read(tenant: &Tenant) -> Result<bool> {
@@ -99,11 +100,14 @@ fn nothing_that_began_before_a_suspension_commits_after_it() {
                 Ok(())
             }
         }));
-        let expected = match suspension {
+        let (expected, least) = match suspension {
             Suspension::ReadOnly => (Code::TenantReadOnly, 2),
             _ => (Code::TenantSuspended, 1),
         };
-        assert_eq!((code(result), attempts), expected);
+        assert_eq!(code(result), expected);
+        // On a cluster an attempt begins with the header that was known before it has the one that is there, and then begins again.
+        let most = least + u32::from(common::engine::is_cluster());
+        assert!((least..=most).contains(&attempts), "{attempts} attempts");
         block_on(database.resume_tenant("acme")).unwrap();
         assert!(!read(&tenant).unwrap());
     }
@@ -236,9 +240,10 @@ fn jobs_of_a_suspended_tenant_wait_and_do_not_fail() {
     let create = |tenant: &Tenant| {
         block_on(database.create_job(&Count, Some(tenant), &Count::parameters("note"))).unwrap()
     };
-    let (begun, never, of_other) = (create(&tenant), create(&tenant), create(&neighbour));
     let mut worker = Worker::new(&database, JobKinds::standard());
-    while !matches!(block_on(worker.run_one_step()).unwrap(), Worked::Step(job) if job.id == begun) {}
+    let begun = create(&tenant);
+    assert!(matches!(block_on(worker.run_one_step()).unwrap(), Worked::Step(job) if job.id == begun));
+    let (never, of_other) = (create(&tenant), create(&neighbour));
     block_on(database.suspend_tenant("acme", Suspension::Blocked, "the bill")).unwrap();
     // It comes to its end: what is suspended keeps nobody waiting.
     block_on(worker.run_until_idle()).unwrap();

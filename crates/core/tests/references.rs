@@ -6,7 +6,6 @@ mod random;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use pollster::block_on;
 use random::Random;
@@ -14,14 +13,14 @@ use serde_json::{Value as Json, json};
 use tenantry_core::{
     Code, Database, Error, Kind, PrimaryKey, Query, Record, Result, SchemaDefinition, Tenant, limits,
 };
-use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+use tenantry_kv::conformance::reference::manual_env;
 
 fn tenant_of(text: &str) -> Tenant {
     let schema = SchemaDefinition::from_toml(text).unwrap();
     assert_eq!(SchemaDefinition::from_json(&schema.to_json().to_string()).unwrap(), schema);
     let env = manual_env();
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "test")).unwrap();
+    let engine = common::engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &common::engine::name("test"))).unwrap();
     block_on(database.apply_schema(&schema)).unwrap();
     block_on(database.create_tenant("acme", &schema.name)).unwrap()
 }

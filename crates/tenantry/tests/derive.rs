@@ -1,6 +1,8 @@
 //! A struct says of itself what a schema file says, and its values go through records unharmed.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
@@ -203,7 +205,7 @@ fn a_schema_of_structs_is_the_one_of_the_file() {
 #[test]
 fn a_struct_goes_through_the_store_unharmed() {
     tenantry::block_on(async {
-        let database = tenantry::open("memory:").await?;
+        let database = common::database();
         database.apply_schema(&schema()).await?;
         let desk = database.create_tenant("acme", "desk").await?;
         let account = Account {

@@ -1,6 +1,8 @@
 //! What the record layer lets in, the engine takes.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use tenantry::{
     Code, Database, Destination, Error, ImportMapping, ImportRow, Importer, Query, Record, RowContents,
     SchemaDefinition, Tenant, block_on,
@@ -16,7 +18,7 @@ indexes = { by_text = { fields = ["text"] }, by_code = { fields = ["code"], uniq
 
 fn tenant() -> (Database, Tenant) {
     block_on(async {
-        let database = tenantry::open("memory:").await.unwrap();
+        let database = common::database();
         database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap()).await.unwrap();
         let tenant = database.create_tenant("acme", "s").await.unwrap();
         (database, tenant)

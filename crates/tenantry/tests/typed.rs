@@ -1,6 +1,8 @@
 //! Handles on typed records: every operation, on a tenant, in a transaction and for a reader; typed and untyped see the same.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use futures_util::TryStreamExt;
 use proptest::prelude::*;
 use serde_json::json;
@@ -41,7 +43,7 @@ struct OldSpot {
 
 fn tenant() -> Tenant {
     block_on(async {
-        let database = tenantry::open("memory:").await?;
+        let database = common::database();
         let schema = SchemaDefinition::from_toml(
             r#"
             name = "lists"
@@ -210,7 +212,7 @@ struct Score {
 #[test]
 fn positions_changes_and_watches_have_their_typed_form() {
     block_on(async {
-        let database = tenantry::open("memory:").await?;
+        let database = common::database();
         database.apply_schema(&SchemaDefinition::builder("games").with::<Score>().finish()?).await?;
         let tenant = database.create_tenant("acme", "games").await?;
         let scores = tenant.records::<Score>();
@@ -296,7 +298,7 @@ fn elements_keep_what_an_older_struct_does_not_know() {
     let lines = |lines: serde_json::Value| json!({ "id": 1, "lines": lines });
     let line = |item: &str, note: &str, parts: serde_json::Value| json!({ "item": item, "parts": parts, "note": note });
     block_on(async {
-        let database = tenantry::open("memory:").await?;
+        let database = common::database();
         let schema = SchemaDefinition::from_toml(
             r#"
             name = "orders"
@@ -360,7 +362,7 @@ fn a_key_has_as_many_fields_as_the_limit_says() {
         i: 9, j: 10, k: 11, l: 12, m: 13, n: 14, o: 15, p: true,
     };
     block_on(async {
-        let database = tenantry::open("memory:").await?;
+        let database = common::database();
         database.apply_schema(&SchemaDefinition::builder("long").with::<Long>().finish()?).await?;
         let records = database.create_tenant("acme", "long").await?.records::<Long>();
         records.insert(&long).await?;
@@ -384,7 +386,7 @@ struct Stamp {
 #[test]
 fn the_present_moment_fits_a_field() {
     block_on(async {
-        let database = tenantry::open("memory:").await?;
+        let database = common::database();
         database.apply_schema(&SchemaDefinition::builder("stamps").with::<Stamp>().finish()?).await?;
         let tenant = database.create_tenant("acme", "stamps").await?;
         let stamps = tenant.records::<Stamp>();

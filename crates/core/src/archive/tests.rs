@@ -1,13 +1,11 @@
 //! Streams, clones and verifications beside writers, interruptions and damage.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use pollster::block_on;
 use prost::Message;
 use serde_json::json;
 use tenantry_kv::MutationType;
-use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+use tenantry_kv::conformance::reference::manual_env;
 
 use super::format::{Chain, MAGIC};
 use super::*;
@@ -54,7 +52,9 @@ impl Random {
 
 fn database() -> Database {
     let env = manual_env();
-    let database = block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+    let database =
+        block_on(Database::open(crate::test_engine::engine(&env), env, &crate::test_engine::name("t")))
+            .unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     database
 }

@@ -99,10 +99,9 @@ pub(crate) fn stamped_key(logged: &[u8], stamp: Versionstamp) -> Result<Bytes> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use pollster::block_on;
-    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+    use tenantry_kv::conformance::reference::manual_env;
     use tenantry_kv::{Isolation, RangeRequest};
 
     use super::*;
@@ -116,8 +115,8 @@ mod tests {
 
     fn tenant() -> Tenant {
         let env = manual_env();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "test")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &crate::test_engine::name("test"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         block_on(database.create_tenant("acme", "s")).unwrap()
     }

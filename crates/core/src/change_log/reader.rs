@@ -183,12 +183,11 @@ pub(super) fn place(elements: &[Element]) -> Result<(LogPosition, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use pollster::block_on;
     use prost::Message;
     use tenantry_kv::MutationType;
-    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+    use tenantry_kv::conformance::reference::manual_env;
 
     use super::*;
     use crate::limits::LOG_PART_SIZE_BYTES;
@@ -197,7 +196,8 @@ mod tests {
     fn tenant() -> Tenant {
         let env = manual_env();
         let database =
-            block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+            block_on(Database::open(crate::test_engine::engine(&env), env, &crate::test_engine::name("t")))
+                .unwrap();
         let schema = "name = \"s\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\" }\n";
         block_on(database.apply_schema(&SchemaDefinition::from_toml(schema).unwrap())).unwrap();
         block_on(database.create_tenant("acme", "s")).unwrap()

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use pollster::block_on;
-use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+use tenantry_kv::conformance::reference::manual_env;
 use tenantry_kv::env::{Directory, Env, File, LockGuard, Storage};
 use tenantry_kv::{Error as EngineError, ErrorCode};
 
@@ -122,8 +122,8 @@ fn env() -> (Env, MemoryStorage) {
 
 fn tenant() -> (Tenant, MemoryStorage) {
     let (env, storage) = env();
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "t")).unwrap();
+    let engine = crate::test_engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     let tenant = block_on(database.create_tenant("acme", "s")).unwrap();
     // Another one, with the same keys, of which nothing is to be seen.

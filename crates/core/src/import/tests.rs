@@ -1,9 +1,8 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use pollster::block_on;
 use serde_json::json;
-use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+use tenantry_kv::conformance::reference::manual_env;
 
 use super::batch::Batch;
 use super::lane::{Lane, Queued};
@@ -39,7 +38,9 @@ impl Random {
 
 fn tenant() -> (Database, Tenant) {
     let env = manual_env();
-    let database = block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+    let database =
+        block_on(Database::open(crate::test_engine::engine(&env), env, &crate::test_engine::name("t")))
+            .unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     let tenant = block_on(database.create_tenant("acme", "s")).unwrap();
     (database, tenant)

@@ -48,11 +48,10 @@ pub(super) async fn trim(inner: &Inner, ended_max: usize) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use pollster::block_on;
-    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env_with_clock};
+    use tenantry_kv::conformance::reference::manual_env_with_clock;
 
     use super::*;
     use crate::jobs::{Count, JobFilter, JobId};
@@ -62,7 +61,8 @@ mod tests {
     fn the_last_ones_are_kept_whole_and_the_others_leave_nothing() {
         let (env, clock) = manual_env_with_clock();
         let database =
-            block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+            block_on(Database::open(crate::test_engine::engine(&env), env, &crate::test_engine::name("t")))
+                .unwrap();
         let schema = "name = \"s\"\n[types.note]\nprimary_key = [\"id\"]\nfields = { id = \"int\" }\n";
         block_on(database.apply_schema(&SchemaDefinition::from_toml(schema).unwrap())).unwrap();
         let tenant = block_on(database.create_tenant("acme", "s")).unwrap();

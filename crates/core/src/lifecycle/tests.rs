@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pollster::block_on;
 use serde_json::json;
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 use tenantry_kv::{Isolation, RangeRequest, Subspace};
 
 use crate::jobs::{Count, Expire, Job, JobFilter, JobKinds, JobState, Worked, Worker};
@@ -35,8 +35,8 @@ struct World {
 impl World {
     fn new() -> World {
         let (env, clock) = manual_env_with_clock();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "t")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         World { database, clock }
     }
@@ -240,8 +240,10 @@ fn a_purge_leaves_nothing_of_the_tenant_and_everything_of_others() {
         json!({ "purged": true, "keys": keys.len(), "size_bytes": size_bytes, "jobs": 153,
             "marks": result["marks"], "keys_left": 0 })
     );
-    // Sixteen, and those of what it wrote above, each time in another stretch.
-    assert_eq!(result["marks"], json!(16 + 5), "{result}");
+    // Sixteen, and those of what it wrote above: each time in another stretch, unless versions pass by themselves.
+    let marks = result["marks"].as_u64().unwrap();
+    let is_cluster = crate::test_engine::is_cluster();
+    assert!(if is_cluster { (17..=21).contains(&marks) } else { marks == 21 }, "{result}");
     let beside = world.beside();
     assert!(of_others.iter().all(|key| beside.contains_key(key)));
     assert!(world.of_tenant(&tenant).is_empty());

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pollster::block_on;
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 use tenantry_kv::{Isolation, MutationType};
 
 use super::*;
@@ -24,8 +24,8 @@ const SCHEMA: &str = r#"
 
 fn database() -> (Database, Arc<ManualClock>) {
     let (env, clock) = manual_env_with_clock();
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "t")).unwrap();
+    let engine = crate::test_engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     (database, clock)
 }
@@ -316,7 +316,7 @@ fn plans_and_own_limits_hold_together() {
     drop(block_on(tenant.watch()).unwrap());
     // Another process changes the plan: it holds here after two seconds.
     let inner = &database.inner;
-    let other = block_on(Database::open(inner.engine.clone(), inner.env.clone(), "t")).unwrap();
+    let other = block_on(Database::open(inner.engine.clone(), inner.env.clone(), database.name())).unwrap();
     block_on(other.set_plan("small", &TenantLimits::none().with(Limit::Records, 2))).unwrap();
     assert!(block_on(tenant.put("note", &note(2, 1))).is_err());
     clock.advance(Duration::from_secs(2));

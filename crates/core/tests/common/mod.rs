@@ -1,11 +1,11 @@
-//! A database on the reference engine.
+//! A database for tests.
 #![allow(dead_code, clippy::unwrap_used, reason = "a test")]
-
-use std::sync::Arc;
 
 use pollster::block_on;
 use tenantry_core::{Database, Record, SchemaDefinition, Tenant};
-use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+use tenantry_kv::conformance::reference::manual_env;
+
+pub(crate) mod engine;
 
 pub(crate) const SCHEMA: &str = r#"
 name = "shop"
@@ -36,8 +36,8 @@ fields = { id = "int", text = "string" }
 
 pub(crate) fn database() -> Database {
     let env = manual_env();
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "test")).unwrap();
+    let engine = engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &engine::name("test"))).unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     database
 }

@@ -1,6 +1,7 @@
 //! Where the tests have their databases.
 
 #![allow(
+    dead_code,
     clippy::disallowed_methods,
     clippy::disallowed_types,
     clippy::unwrap_used,
@@ -10,18 +11,22 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tenantry::{Database, Options, block_on};
+use tenantry::{Database, block_on};
 
 static DATABASES: AtomicU64 = AtomicU64::new(0);
 
 /// An empty database: in memory, or, when TENANTRY_TEST_FDB_CLUSTER_FILE names a cluster file, in that cluster. There each has a name that no other has, and stays
 /// behind: the cluster is one that may be erased.
 pub fn database() -> Database {
-    let Ok(path) = std::env::var("TENANTRY_TEST_FDB_CLUSTER_FILE") else {
-        return block_on(tenantry::open("memory:")).unwrap();
-    };
+    block_on(tenantry::open(&cluster_url().unwrap_or_else(|| "memory:".to_owned()))).unwrap()
+}
+
+/// The URL of a database in the cluster that is not there yet, if there is a cluster. TENANTRY_TEST_FDB_THREADS says how many network threads there are.
+pub fn cluster_url() -> Option<String> {
+    let path = std::env::var("TENANTRY_TEST_FDB_CLUSTER_FILE").ok()?;
     let time = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
     let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+    let threads = std::env::var("TENANTRY_TEST_FDB_THREADS").unwrap_or_else(|_| "1".to_owned());
     let name = format!("test-{}-{number}-{}", std::process::id(), time.as_micros());
-    block_on(Options::new().name(name).open(&format!("fdb:{path}"))).unwrap()
+    Some(format!("fdb:{path}?threads={threads}&name={name}"))
 }

@@ -101,8 +101,8 @@ pub(super) async fn attempt(
         Operation::CopyDatabase => {
             world.database.set_read_only("a test").await?;
             let env = world.database.inner.env.clone();
-            let target = Arc::new(ReferenceEngine::new(env.clone()));
-            Copier::begin(handle, target, env, "copy").await.map(|_| String::new())
+            let target = crate::test_engine::engine(&env);
+            Copier::begin(handle, target, env, &crate::test_engine::name("copy")).await.map(|_| String::new())
         }
         Operation::EraseDatabase => handle.erase().await.map(text),
         Operation::AttributeKeys => handle.attribute_keys(|_| {}).await.map(text),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pollster::block_on;
 use serde_json::json;
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 
 use super::{Action, Grant, Operation, Role, RowPolicy};
 use crate::error::{Code, Error};
@@ -57,8 +57,8 @@ fn film(id: i64, owner: &str) -> Record {
 impl World {
     fn new() -> World {
         let (env, clock) = manual_env_with_clock();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "t")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         for name in ["acme", "globex"] {
             let tenant = block_on(database.create_tenant(name, "s")).unwrap();

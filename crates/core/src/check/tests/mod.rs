@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pollster::block_on;
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 use tenantry_kv::{Isolation, RangeRequest};
 
 use super::{Bounds, Checked};
@@ -75,8 +75,8 @@ struct World {
 impl World {
     fn new() -> World {
         let (env, clock) = manual_env_with_clock();
-        let engine = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine, env, "t")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
         for (name, indexes) in [("indexed", INDEXES), ("plain", "")] {
             let text = format!("name = \"{name}\"\n{TYPES}{indexes}");
             block_on(database.apply_schema(&SchemaDefinition::from_toml(&text).unwrap())).unwrap();

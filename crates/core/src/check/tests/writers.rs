@@ -323,8 +323,8 @@ fn another_worker_goes_on_where_one_died() {
 fn what_takes_too_long_to_add_up_is_told() {
     let (env, clock) = manual_env_with_clock();
     drop(clock);
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "t")).unwrap();
+    let engine = crate::test_engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
     let text = "name = \"s\"\n[types.dot]\nprimary_key = [\"id\"]\nfields = { id = \"int\" }\nindexes.all = { kind = \"count\" }\nindexes.place = { kind = \"rank\", fields = [\"id\"] }\n";
     block_on(database.apply_schema(&SchemaDefinition::from_toml(text).unwrap())).unwrap();
     let tenant = block_on(database.create_tenant("acme", "s")).unwrap();

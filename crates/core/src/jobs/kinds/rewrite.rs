@@ -77,11 +77,10 @@ fn read_cursor(cursor: &[u8]) -> (u64, &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use pollster::block_on;
     use tenantry_kv::Isolation;
-    use tenantry_kv::conformance::reference::{ReferenceEngine, manual_env};
+    use tenantry_kv::conformance::reference::manual_env;
 
     use super::*;
     use crate::jobs::{JobKinds, Worker};
@@ -112,7 +111,8 @@ mod tests {
     fn records_in_another_form_are_written_in_this_one() {
         let env = manual_env();
         let database =
-            block_on(Database::open(Arc::new(ReferenceEngine::new(env.clone())), env, "t")).unwrap();
+            block_on(Database::open(crate::test_engine::engine(&env), env, &crate::test_engine::name("t")))
+                .unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         let tenant = block_on(database.create_tenant("acme", "s")).unwrap();
         for id in 0..250 {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pollster::block_on;
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 use tenantry_kv::env::Env;
 use tenantry_kv::{Engine, Isolation, KeyRange, RangeRequest};
 
@@ -55,8 +55,9 @@ fn root(env: &Env, number: u8) -> RootKey {
 impl World {
     fn new() -> World {
         let (env, clock) = manual_env_with_clock();
-        let engine: Arc<dyn Engine> = Arc::new(ReferenceEngine::new(env.clone()));
-        let database = block_on(Database::open(engine.clone(), env.clone(), "t")).unwrap();
+        let engine = crate::test_engine::engine(&env);
+        let database =
+            block_on(Database::open(engine.clone(), env.clone(), &crate::test_engine::name("t"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
         let store = Arc::new(MemoryKeyStore::new());
         let world = World { env, clock, engine, store, database };
@@ -71,7 +72,8 @@ impl World {
 
     /// As another process has it.
     fn another_process(&self, keyring: Option<Keyring>) -> Database {
-        let database = block_on(Database::open(self.engine.clone(), self.env.clone(), "t")).unwrap();
+        let database =
+            block_on(Database::open(self.engine.clone(), self.env.clone(), self.database.name())).unwrap();
         block_on(database.set_keyring(keyring)).unwrap();
         database
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pollster::block_on;
-use tenantry_kv::conformance::reference::{ManualClock, ReferenceEngine, manual_env_with_clock};
+use tenantry_kv::conformance::reference::{ManualClock, manual_env_with_clock};
 
 use super::*;
 use crate::jobs::{CascadeDelete, JobKinds, JobState, Worked, Worker};
@@ -61,8 +61,8 @@ const TYPES: [&str; 6] = ["account", "order", "line", "invoice", "note", "node"]
 
 fn database() -> (Database, Arc<ManualClock>) {
     let (env, clock) = manual_env_with_clock();
-    let engine = Arc::new(ReferenceEngine::new(env.clone()));
-    let database = block_on(Database::open(engine, env, "t")).unwrap();
+    let engine = crate::test_engine::engine(&env);
+    let database = block_on(Database::open(engine, env, &crate::test_engine::name("t"))).unwrap();
     block_on(database.apply_schema(&SchemaDefinition::from_toml(SCHEMA).unwrap())).unwrap();
     (database, clock)
 }
