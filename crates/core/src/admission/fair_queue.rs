@@ -54,6 +54,8 @@ struct Line {
 struct Lease {
     renew_at: Duration,
     ends_at: Duration,
+    /// Whether it is written nowhere.
+    is_assumed: bool,
 }
 
 /// What the queue knows of a tenant.
@@ -483,7 +485,7 @@ impl FairQueue {
             .max(part(used.size_bytes, limits.bytes_per_second));
         let waits = share.share_ppm > 0 && share.lines.iter().any(|line| line.place == Place::Blocked);
         let is_new = share.lease.is_none();
-        let demand = Demand::of(used_ppm, is_new, share.was_held || waits);
+        let demand = Demand::of(used_ppm, share.share_ppm, is_new, share.was_held || waits);
         (share.used, share.used_since, share.was_held) = (Cost::default(), now, false);
         Some(demand)
     }
@@ -492,8 +494,21 @@ impl FairQueue {
     pub(super) fn set_lease(&mut self, account: &Account, granted: Granted, now: Duration) {
         let Some(share) = self.shares.get_mut(&account.tenant) else { return };
         share.renewing_until = Duration::ZERO;
-        share.lease = Some(Lease { renew_at: now + granted.renew_after, ends_at: now + granted.holds_for });
+        let Granted { renew_after, holds_for, is_assumed, .. } = granted;
+        share.lease = Some(Lease { renew_at: now + renew_after, ends_at: now + holds_for, is_assumed });
         share.set_share(granted.share_ppm, now);
         self.make_ready(account.tenant, Place::Blocked);
+    }
+
+    /// The lease could not be renewed. What is left of it holds, and another try is made before it ends. False where nothing is left.
+    pub(super) fn keep_lease(&mut self, account: &Account, renew_after: Duration, now: Duration) -> bool {
+        let Some(share) = self.shares.get_mut(&account.tenant) else { return true };
+        let Some(lease) = &mut share.lease else { return false };
+        if lease.is_assumed || lease.ends_at <= now {
+            return false;
+        }
+        lease.renew_at = lease.ends_at.min(now + renew_after);
+        share.renewing_until = Duration::ZERO;
+        true
     }
 }

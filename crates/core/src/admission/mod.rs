@@ -267,6 +267,14 @@ impl Admission {
         self.pump_at(&mut queue, now);
     }
 
+    /// The lease on a tenant's rates could not be renewed: what is left of it holds. Without any, the process has `alone`.
+    pub(crate) fn lease_failed(&self, account: &Account, alone: Granted, retry_after: Duration) {
+        let is_kept = self.lock().keep_lease(account, retry_after, self.clock.monotonic());
+        if !is_kept {
+            self.set_lease(account, alone);
+        }
+    }
+
     fn end(&self, permit: &Admitted<'_>, now: Duration) {
         self.statistics.used(now.saturating_sub(permit.begun));
         permit.account.in_flight.fetch_sub(1, Ordering::SeqCst);

@@ -226,3 +226,43 @@ fn a_tenant_that_was_forgotten_finds_its_account_again() {
     assert!(again.take_watch(effective.watches).is_ok());
     assert!(admission.accounts.lock().unwrap().len() < 25_000);
 }
+
+/// A renewal that failed once gave every process the whole rate, whatever the others had leased.
+#[test]
+fn a_lease_that_is_not_renewed_holds_to_its_end() {
+    let (admission, clock) = admission();
+    let account = admission.account(1);
+    let limits = TenantLimits::none().with(Limit::OperationsPerSecond, 1_000);
+    admission.set_limits(&account, Some(&Effective::of(&limits)));
+    let second = Duration::from_secs(1);
+    let granted =
+        |share_ppm, is_assumed| Granted { share_ppm, renew_after: second, holds_for: 3 * second, is_assumed };
+    let alone = granted(WHOLE_PPM, true);
+    // How many operations come in so many steps, for whoever takes all.
+    let taken = |milliseconds: u32| {
+        let mut taken = 0;
+        for _ in 0..milliseconds {
+            while let Ok(Arrival::Admitted(permit)) = admission.arrive(&account, Class::Normal, None) {
+                permit.close(operations(1));
+                taken += 1;
+            }
+            clock.advance(MILLISECOND);
+        }
+        taken
+    };
+    admission.set_lease(&account, granted(WHOLE_PPM / 10, false));
+    taken(500);
+    for _ in 0..10 {
+        admission.lease_failed(&account, alone, second / 4);
+        assert!((20..=30).contains(&taken(250)));
+    }
+    // It has run out: there is nothing to keep, and nobody who could say that there are others.
+    assert!(taken(250) <= 2);
+    for _ in 0..3 {
+        admission.lease_failed(&account, alone, second / 4);
+        taken(1_000);
+        // The assumption is made again, and not kept to its end: that would be a gap.
+        admission.lease_failed(&account, alone, second / 4);
+        assert!((990..=1_010).contains(&taken(1_000)));
+    }
+}

@@ -20,7 +20,7 @@ use crate::tenant_state::{Pass, check_begin};
 const LEASE: Duration = Duration::from_secs(3);
 /// When it is renewed.
 const RENEW: Duration = Duration::from_secs(1);
-/// When it is renewed by somebody who came just now, or has less than is due to it.
+/// When it is renewed by somebody who came just now, has less than is due to it, or does not know how much it needs.
 const RENEW_SOON: Duration = Duration::from_millis(250);
 /// How long a renewal may take.
 const RENEWAL_DEADLINE: Duration = Duration::from_secs(2);
@@ -55,10 +55,21 @@ impl Inner {
     pub(crate) async fn renew_lease(&self, account: &Account, id: u64, keys: &TenantKeys) {
         let admission = &self.quotas.admission;
         let Some(demand) = admission.demand(account) else { return };
-        let granted = self.lease(id, keys, demand).await;
-        // Where leases cannot be written, on a read-only database, everybody has the whole rate.
-        let alone = Granted { share_ppm: WHOLE_PPM, renew_after: RENEW, holds_for: LEASE };
-        admission.set_lease(account, granted.unwrap_or(alone));
+        let asked = self.env.clock.monotonic();
+        match self.lease(id, keys, demand).await {
+            Ok(granted) => {
+                // Others count from before the commit: nobody may have it for longer than they believe.
+                let elapsed = self.env.clock.monotonic().saturating_sub(asked);
+                let holds_for = granted.holds_for.saturating_sub(elapsed);
+                admission.set_lease(account, Granted { holds_for, ..granted });
+            }
+            Err(_) => {
+                // A cluster that answers late shall not give everybody the whole rate at once; where leases cannot be written for longer, on a read-only database, everybody has it.
+                let alone =
+                    Granted { share_ppm: WHOLE_PPM, renew_after: RENEW, holds_for: LEASE, is_assumed: true };
+                admission.lease_failed(account, alone, RENEW_SOON);
+            }
+        }
     }
 
     async fn lease(&self, id: u64, keys: &TenantKeys, demand: Demand) -> Result<Granted> {
@@ -74,9 +85,8 @@ impl Inner {
                 self.write_lease(&*transaction, keys, process, demand).await
             })
             .await?;
-        let has_enough = share_ppm.saturating_add(due_ppm / 20) >= due_ppm;
-        let renew_after = if has_enough && !demand.is_new { RENEW } else { RENEW_SOON };
-        Ok(Granted { share_ppm, renew_after, holds_for: LEASE })
+        let renew_after = if demand.is_settled_by(share_ppm, due_ppm) { RENEW } else { RENEW_SOON };
+        Ok(Granted { share_ppm, renew_after, holds_for: LEASE, is_assumed: false })
     }
 
     async fn write_lease(

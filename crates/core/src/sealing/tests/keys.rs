@@ -140,7 +140,7 @@ fn a_shredded_tenant_is_unreadable_for_everybody_at_once() {
     let text = certificate.to_json().to_string();
     assert_eq!(Certificate::from_json(&text).unwrap(), certificate);
     assert_eq!(certificate.to_json()["data_keys"].as_array().unwrap().len(), 2);
-    let altered = text.replace("\"t\"", "\"u\"");
+    let altered = text.replace("\"one\"", "\"two\"");
     assert_eq!(code(Certificate::from_json(&altered)), Code::CertificateInvalid);
     assert_eq!(code(Certificate::from_json("{}")), Code::CertificateInvalid);
     assert_eq!(code(Certificate::from_json("{")), Code::JsonInvalid);
