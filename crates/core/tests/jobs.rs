@@ -110,6 +110,21 @@ impl World {
     fn new() -> World {
         let (env, clock) = manual_env_with_clock();
         let engine = common::engine::engine(&env);
+        World::on(engine, env, clock)
+    }
+
+    /// With an engine that answers at once: what is polled once goes as far as it can.
+    fn polled_by_hand() -> World {
+        let (env, clock) = manual_env_with_clock();
+        let engine = Arc::new(ReferenceEngine::new(env.clone()));
+        World::on(engine, env, clock)
+    }
+
+    fn on(
+        engine: Arc<dyn tenantry_kv::Engine>,
+        env: tenantry_kv::env::Env,
+        clock: Arc<ManualClock>,
+    ) -> World {
         let database = block_on(Database::open(engine, env, &common::engine::name("test"))).unwrap();
         block_on(database.apply_schema(&SchemaDefinition::from_toml(common::SCHEMA).unwrap())).unwrap();
         World { database, clock, steps: Arc::default() }
@@ -226,7 +241,7 @@ fn workers_in_any_order_do_every_step_once() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) % bound
         };
-        let world = World::new();
+        let world = World::polled_by_hand();
         let tenants = [world.tenant("one"), world.tenant("two")];
         let jobs: Vec<(usize, String, JobId)> = (0..4)
             .map(|number| {
@@ -296,7 +311,7 @@ fn a_job_is_cancelled_at_once_or_at_its_next_step() {
 /// A worker that is cancelled while it is in the middle of a step does not commit the step.
 #[test]
 fn a_step_under_way_is_not_committed_after_the_job_was_cancelled() {
-    let world = World::new();
+    let world = World::polled_by_hand();
     let tenant = world.tenant("acme");
     let id = world.create(&tenant, "a", 5);
     let mut worker = world.worker();

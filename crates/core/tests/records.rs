@@ -199,7 +199,9 @@ fn deleting_a_tenant_conflicts_with_who_works_on_it() {
             Ok(())
         }
     }));
-    assert_eq!((code(result), attempts), (Code::TenantNotFound, 1));
+    assert_eq!(code(result), Code::TenantNotFound);
+    // On a cluster an attempt begins with the header that was known before it has the one that is there.
+    assert!((1..=1 + u32::from(common::engine::is_cluster())).contains(&attempts), "{attempts} attempts");
     let statistics = block_on(database.statistics()).unwrap();
     assert_eq!(statistics.tenants, 0);
 }
@@ -228,14 +230,17 @@ fn a_database_is_opened_again_as_it_was_left() {
     let again = block_on(Database::open(
         tenantry_core::engine_access::engine(&database).clone(),
         env.clone(),
-        "test",
+        database.name(),
     ))
     .unwrap();
     assert_eq!(again.uuid(), database.uuid());
     assert_eq!(get(&block_on(again.tenant("acme")).unwrap(), "eu", 1), Some(item("eu", 1, "x")));
-    let other =
-        block_on(Database::open(tenantry_core::engine_access::engine(&database).clone(), env, "other"))
-            .unwrap();
+    let other = block_on(Database::open(
+        tenantry_core::engine_access::engine(&database).clone(),
+        env,
+        &common::engine::name("other"),
+    ))
+    .unwrap();
     assert_ne!(other.uuid(), database.uuid());
     assert_eq!(code(block_on(other.tenant("acme"))), Code::TenantNotFound);
 }

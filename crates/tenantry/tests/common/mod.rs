@@ -30,3 +30,8 @@ pub fn cluster_url() -> Option<String> {
     let name = format!("test-{}-{number}-{}", std::process::id(), time.as_micros());
     Some(format!("fdb:{path}?threads={threads}&name={name}"))
 }
+
+/// Whether the databases are in a cluster.
+pub fn is_cluster() -> bool {
+    std::env::var("TENANTRY_TEST_FDB_CLUSTER_FILE").is_ok()
+}

@@ -97,9 +97,14 @@ impl World {
         world
     }
 
-    /// Everything that the engine has.
+    /// Everything that the database has, but for the runner's slots.
     fn dump(&self) -> BTreeMap<Bytes, Bytes> {
-        self.rows(&[], &[0xff])
+        let keys = &self.database.inner.keys;
+        let range = tenantry_kv::Subspace::new(keys.root().clone()).keys();
+        let slots = keys.runner_slots().unwrap();
+        let mut rows = self.rows(&range.begin, &range.end);
+        rows.retain(|key, _| !key.starts_with(&slots));
+        rows
     }
 
     fn rows(&self, begin: &[u8], end: &[u8]) -> BTreeMap<Bytes, Bytes> {
