@@ -108,10 +108,11 @@ impl World {
     }
 
     fn rows(&self, begin: &[u8], end: &[u8]) -> BTreeMap<Bytes, Bytes> {
-        let transaction = self.database.inner.engine.begin().unwrap();
         let mut rows = BTreeMap::new();
         let mut next = Some(RangeRequest::new(Bytes::copy_from_slice(begin), Bytes::copy_from_slice(end)));
         while let Some(request) = next {
+            // Each part has a transaction of its own: on a cluster that is slow one would grow too old.
+            let transaction = self.database.inner.engine.begin().unwrap();
             let batch = block_on(transaction.get_range(&request, Isolation::Snapshot)).unwrap();
             rows.extend(batch.rows.iter().map(|row| (row.key.clone(), row.value.clone())));
             next = request.after(&batch);
